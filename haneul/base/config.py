@@ -1,0 +1,103 @@
+"""One frozen configuration: default < system < user < project file < environment < flag.
+
+Files are TOML, strict: an unknown name or a value out of range is refused with its file. The
+environment variable of a field is HANEUL_ and its name in capitals.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from haneul.base.errors import CommandError
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Every setting with its unit and range. Zero means 'choose for this machine' where said."""
+
+    home: Path = Path("~/.haneul")  # models, database, keys; one running cloud per home
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8420  # 0: any free port
+    model: str = "smollm2:135m"  # served from the start; a name, a reference or a GGUF file
+    database_url: str = ""  # "": SQLite in home; postgresql://… for PostgreSQL
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] = "USD"
+    first_budget: str = "5"  # of the first key, in the currency
+    fleet: str = ""  # the file of what machines cost; "": the defaults, or home/fleet.toml
+
+    slots: Annotated[int, Meta(ge=1, le=64)] = 4  # sequences one engine decodes at a time
+    context_tokens: Annotated[int, Meta(ge=0, le=1_048_576)] = 0  # per sequence; 0: up to 4,096
+    threads: Annotated[int, Meta(ge=0, le=1024)] = 0  # of one engine; 0: one per core
+
+    queue_max: Annotated[int, Meta(ge=0, le=10_000)] = 64  # requests waiting for one engine
+    in_flight_max: Annotated[int, Meta(ge=1, le=4096)] = 512  # requests in the whole gateway
+    body_max_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 32 << 20
+    body_s: Seconds = 30  # for a request's body to arrive whole
+    queue_s: Seconds = 120  # in the queue of an engine
+    first_token_s: Seconds = 300  # from the engine's start to its first byte
+    idle_s: Seconds = 60  # between two chunks, from the engine or to the client
+    drain_s: Seconds = 10  # for running requests when the cloud is told to stop
+
+    log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
+
+
+class Loaded(Struct, frozen=True):
+    """A configuration and, for each field, where its value came from."""
+
+    config: Config
+    origin: dict[str, str]
+
+
+def config_files(environ: Mapping[str, str]) -> list[tuple[str, Path]]:
+    """The files read, weakest first, with the name of their level."""
+    user = Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return [
+        ("system", Path("/etc/haneul/haneul.toml")),
+        ("user", user / "haneul" / "haneul.toml"),
+        ("project", Path("haneul.toml")),
+    ]
+
+
+def load(flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ) -> Loaded:
+    """Reads every level; flags that are None count as not given. Raises CommandError."""
+    values: dict[str, Any] = {}
+    origin = {name: "default" for name in Config.__struct_fields__}
+    for level, found in _levels(flags or {}, environ):
+        known = {name: value for name, value in found.items() if value is not None}
+        try:
+            msgspec.convert(known, Config, strict=level not in ("environment", "flag"))
+        except msgspec.ValidationError as cause:
+            raise CommandError(f"configuration ({level}): {cause}") from cause
+        values |= known
+        origin |= {name: level for name in known}
+    config = msgspec.convert(values, Config, strict=False)
+    home = config.home.expanduser().absolute()
+    return Loaded(msgspec.structs.replace(config, home=home), origin)
+
+
+def _levels(
+    flags: Mapping[str, Any], environ: Mapping[str, str]
+) -> list[tuple[str, dict[str, Any]]]:
+    levels = [(f"{level}: {path}", _read(path)) for level, path in config_files(environ)]
+    from_environ = {
+        name: environ[f"HANEUL_{name.upper()}"]
+        for name in Config.__struct_fields__
+        if environ.get(f"HANEUL_{name.upper()}")
+    }
+    return [*levels, ("environment", from_environ), ("flag", dict(flags))]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as cause:
+        raise CommandError(f"{path} cannot be read: {cause}") from cause

@@ -1,0 +1,211 @@
+"""The one tree of errors.
+
+HaneulError                 500  internal_error
+├─ BadRequest               400  invalid_request_error   the request cannot be understood
+│  ├─ UnknownField          400  unknown_parameter       a field this engine does not honour
+│  ├─ ContextTooLong        400  context_length_exceeded
+│  └─ UnsupportedValue      400  unsupported_value
+├─ NotAuthenticated         401  invalid_api_key
+├─ NotAllowed               403  permission_denied
+├─ NotFound                 404  not_found
+│  └─ ModelNotFound         404  model_not_found
+├─ MethodNotAllowed         405  method_not_allowed
+├─ RequestTimeout           408  request_timeout
+├─ Conflict                 409  conflict
+├─ TooLarge                 413  request_too_large
+├─ RateLimited              429  rate_limit_exceeded     + Retry-After
+├─ QuotaExceeded            429  insufficient_quota      the budget is spent
+├─ Unavailable              503  service_unavailable     + Retry-After
+│  ├─ EngineUnavailable     503  engine_unavailable      died, loading or unreachable
+│  ├─ Overloaded            503  overloaded              every bounded queue is full
+│  └─ NotEnoughMemory       503  insufficient_memory
+├─ EngineFailed             502  engine_failed           an engine broke its protocol
+├─ DeadlineExceeded         504  deadline_exceeded       a hop outlived its deadline
+└─ CommandError             -    what the command line prints; exit code 1
+   ├─ BrokenFile            -    a model file that lies about itself
+   ├─ FetchFailed           -    nothing came from a source
+   └─ AlreadyRunning        -    another cloud holds this home
+
+The class docstring is the default message, keyword arguments are the facts.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+
+class HaneulError(Exception):
+    """Something inside haneul went wrong."""
+
+    status = 500
+    code = "internal_error"
+    type = "server_error"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        **facts: Any,
+    ) -> None:
+        self.message = message or inspect.cleandoc(type(self).__doc__ or "").split("\n")[0]
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self.facts = facts
+        super().__init__(self.message)
+
+    def as_openai(self) -> dict[str, dict[str, Any]]:
+        """The body of an OpenAI error answer."""
+        error = {
+            "message": self.message,
+            "type": self.type,
+            "param": self.param,
+            "code": self.code,
+        }
+        return {"error": {**error, **self.facts}}
+
+
+class BadRequest(HaneulError):
+    """The request cannot be understood."""
+
+    status, code, type = 400, "invalid_request_error", "invalid_request_error"
+
+
+class UnknownField(BadRequest):
+    """A field of the request is not honoured here."""
+
+    code = "unknown_parameter"
+
+
+class UnsupportedValue(BadRequest):
+    """A field of the request has a value that is not honoured here."""
+
+    code = "unsupported_value"
+
+
+class ContextTooLong(BadRequest):
+    """The prompt does not fit the model's context."""
+
+    code = "context_length_exceeded"
+
+
+class NotAuthenticated(HaneulError):
+    """No valid API key came with the request. Send it as 'Authorization: Bearer sk-hn-…'."""
+
+    status, code, type = 401, "invalid_api_key", "authentication_error"
+
+
+class NotAllowed(HaneulError):
+    """This key may not do that."""
+
+    status, code, type = 403, "permission_denied", "permission_error"
+
+
+class NotFound(HaneulError):
+    """There is nothing at this address."""
+
+    status, code, type = 404, "not_found", "invalid_request_error"
+
+
+class ModelNotFound(NotFound):
+    """There is no such model here. See GET /v1/models."""
+
+    code = "model_not_found"
+
+
+class MethodNotAllowed(HaneulError):
+    """This address does not take that method."""
+
+    status, code, type = 405, "method_not_allowed", "invalid_request_error"
+
+
+class RequestTimeout(HaneulError):
+    """The request did not arrive whole in time."""
+
+    status, code, type = 408, "request_timeout", "invalid_request_error"
+
+
+class Conflict(HaneulError):
+    """That is already so, or taken."""
+
+    status, code, type = 409, "conflict", "invalid_request_error"
+
+
+class TooLarge(HaneulError):
+    """The request body is too large."""
+
+    status, code, type = 413, "request_too_large", "invalid_request_error"
+
+
+class RateLimited(HaneulError):
+    """The key has used its rate for now."""
+
+    status, code, type = 429, "rate_limit_exceeded", "rate_limit_error"
+
+
+class QuotaExceeded(HaneulError):
+    """The key has spent its budget."""
+
+    status, code, type = 429, "insufficient_quota", "insufficient_quota"
+
+
+class Unavailable(HaneulError):
+    """Not available at the moment; try again."""
+
+    status, code, type = 503, "service_unavailable", "server_error"
+
+
+class EngineUnavailable(Unavailable):
+    """The engine of this model is not answering; it is being restarted."""
+
+    code = "engine_unavailable"
+
+
+class Overloaded(Unavailable):
+    """Too many requests are waiting already."""
+
+    code = "overloaded"
+
+
+class NotEnoughMemory(Unavailable):
+    """The model does not fit the memory that is free now."""
+
+    code = "insufficient_memory"
+
+
+class EngineFailed(HaneulError):
+    """The engine gave an answer that is not of its protocol."""
+
+    status, code = 502, "engine_failed"
+
+
+class DeadlineExceeded(HaneulError):
+    """A deadline passed before the answer was complete."""
+
+    status, code = 504, "deadline_exceeded"
+
+
+class CommandError(HaneulError):
+    """The command could not be carried out."""
+
+    code = "command_failed"
+
+
+class BrokenFile(CommandError):
+    """The model file is damaged or lies about itself."""
+
+    code = "broken_file"
+
+
+class FetchFailed(CommandError):
+    """Nothing could be fetched from that source."""
+
+    code = "fetch_failed"
+
+
+class AlreadyRunning(CommandError):
+    """Another cloud is running on this home already."""
+
+    code = "already_running"

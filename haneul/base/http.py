@@ -1,0 +1,292 @@
+"""A small pooled HTTP/1.1 client for engines, over TCP or a Unix socket.
+
+It exists because the client decides what a relayed request costs: parsing with httptools and
+nothing else is an order of magnitude cheaper than the general clients. It speaks only what an
+engine on this machine or network needs: no TLS, no redirects, no cookies.
+
+    reply = await client.send(address, "POST", "/v1/chat/completions", body=body)
+    async for data in reply.chunks():
+        ...
+
+A reply must be read to its end or aborted; `async with reply:` does the latter on the way out.
+Reading pauses at 256 KiB unread, so a slow reader holds the engine back instead of memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+from urllib.parse import urlsplit
+
+import httptools
+
+from haneul.base.errors import BadRequest, EngineFailed, EngineUnavailable
+
+HIGH_WATER_BYTES = 256 << 10
+LOW_WATER_BYTES = 64 << 10
+CONNECT_S = 5.0
+
+
+class Address(NamedTuple):
+    """Where an engine listens: a Unix socket's path, or a host and port; and a path prefix."""
+
+    host: str
+    port: int = 80
+    uds: str = ""
+    prefix: str = ""
+
+    def __str__(self) -> str:
+        return f"unix:{self.uds}" if self.uds else f"http://{self.host}:{self.port}{self.prefix}"
+
+
+def unix(path: str) -> Address:
+    """The address of a Unix socket."""
+    return Address(host="engine", uds=path)
+
+
+def address(url: str) -> Address:
+    """The address of an http URL. Raises BadRequest."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname or parts.query or parts.username:
+        raise BadRequest(f"'{url}' is not an http URL")
+    return Address(parts.hostname, parts.port or 80, prefix=parts.path.rstrip("/"))
+
+
+class Disconnected(EngineUnavailable):
+    """The engine closed the connection before its answer was complete."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection: at most one request at a time; httptools calls the on_… methods."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.closed = False
+        self._fresh()
+
+    def _fresh(self) -> None:
+        self.parser = httptools.HttpResponseParser(self)
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.body: deque[bytes] = deque()
+        self.unread = 0
+        self.got_any = self.got_head = self.complete = self.paused = False
+        self.keep_alive = True
+        self.error: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    # asyncio.Protocol
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.got_any = True
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as cause:
+            self.error = EngineFailed(f"The engine does not speak HTTP: {cause}")
+            self.abort()
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        if not self.complete and self.error is None:
+            self.error = Disconnected()
+        self._wake()
+
+    # httptools
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self.status = self.parser.get_status_code()
+        self.got_head = True
+
+    def on_body(self, data: bytes) -> None:
+        self.body.append(data)
+        self.unread += len(data)
+        if self.unread > HIGH_WATER_BYTES and not self.paused and self.transport:
+            self.paused = True
+            self.transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+        self.keep_alive = bool(self.parser.should_keep_alive())
+
+    # one request
+    def write(self, data: bytes) -> None:
+        self._fresh()
+        if self.closed or self.transport is None:
+            raise Disconnected()
+        self.transport.write(data)
+
+    async def wait(self) -> None:
+        """Returns when anything has changed since; raises what ended the connection."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def take(self) -> bytes:
+        """Everything unread, in one piece."""
+        data = self.body.popleft() if len(self.body) == 1 else b"".join(self.body)
+        self.body.clear()
+        self.unread = 0
+        if self.paused and self.transport:
+            self.paused = False
+            self.transport.resume_reading()
+        return data
+
+    def abort(self) -> None:
+        """Closes at once; the engine sees the hang-up and frees its slot."""
+        self.closed = True
+        if self.transport is not None:
+            self.transport.abort()
+        if not self.complete and self.error is None:
+            self.error = Disconnected()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Reply:
+    """The head of an answer, and its body as it arrives."""
+
+    def __init__(self, connection: Connection, release: Any) -> None:
+        self._connection = connection
+        self._release = release
+        self.status = connection.status
+        self.headers = connection.headers
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body in the pieces it came in. Raises Disconnected when it was cut."""
+        connection = self._connection
+        while True:
+            if connection.body:
+                yield connection.take()
+            elif connection.complete:
+                self._release(connection)
+                return
+            elif connection.error is not None:
+                raise connection.error
+            else:
+                await connection.wait()
+
+    async def read(self, limit_bytes: int = 64 << 20) -> bytes:
+        """The whole body. Raises EngineFailed beyond the limit."""
+        parts: list[bytes] = []
+        size = 0
+        async for data in self.chunks():
+            parts.append(data)
+            size += len(data)
+            if size > limit_bytes:
+                self.abort()
+                raise EngineFailed("The engine's answer is larger than this gateway takes.")
+        return b"".join(parts)
+
+    def abort(self) -> None:
+        """Hangs up unless the answer has been read to its end."""
+        if not self._connection.complete or self._connection.body:
+            self._connection.abort()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.abort()
+
+
+class Client:
+    """Keeps idle connections per address and opens what is missing."""
+
+    def __init__(self, *, idle_max: int = 64) -> None:
+        self._idle: dict[Address, list[Connection]] = {}
+        self._idle_max = idle_max
+
+    async def send(
+        self,
+        to: Address,
+        method: str,
+        path: str,
+        *,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Sends one request and returns when the head of its answer is here.
+
+        A kept connection that the engine had closed meanwhile is replaced once, which is safe
+        because not one byte of an answer came over it. Raises EngineUnavailable, EngineFailed.
+        """
+        head = _head(to, method, path, len(body), headers or {})
+        while True:
+            connection, is_new = await self._connect(to)
+            try:
+                connection.write(head + body)
+                while not connection.got_head and connection.error is None:
+                    await connection.wait()
+            except Disconnected:
+                if is_new:
+                    raise
+                continue
+            except BaseException:
+                connection.abort()
+                raise
+            if connection.got_head:
+                return Reply(connection, lambda done: self._keep(to, done))
+            assert connection.error is not None
+            if is_new or connection.got_any:
+                raise connection.error
+
+    async def _connect(self, to: Address) -> tuple[Connection, bool]:
+        idle = self._idle.get(to, [])
+        while idle:
+            connection = idle.pop()
+            if not connection.closed:
+                return connection, False
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                if to.uds:
+                    _, made = await loop.create_unix_connection(Connection, to.uds)
+                else:
+                    _, made = await loop.create_connection(Connection, to.host, to.port)
+        except (OSError, TimeoutError) as cause:
+            raise EngineUnavailable("The engine cannot be reached.", retry_after_s=2) from cause
+        return made, True
+
+    def _keep(self, to: Address, connection: Connection) -> None:
+        idle = self._idle.setdefault(to, [])
+        if connection.keep_alive and not connection.closed and len(idle) < self._idle_max:
+            idle.append(connection)
+        else:
+            connection.abort()
+
+    def forget(self, to: Address) -> None:
+        """Drops the idle connections of an address that is gone."""
+        for connection in self._idle.pop(to, []):
+            connection.abort()
+
+    async def aclose(self) -> None:
+        """Closes every idle connection."""
+        for to in list(self._idle):
+            self.forget(to)
+
+
+def _head(to: Address, method: str, path: str, length: int, headers: Mapping[str, str]) -> bytes:
+    lines = [f"{method} {to.prefix}{path} HTTP/1.1", f"host: {to.host}"]
+    if length or method == "POST":
+        lines += [f"content-length: {length}", "content-type: application/json"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

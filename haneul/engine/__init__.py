@@ -1,0 +1,1 @@
+"""The embedded engine: one model, one process, the OpenAI protocol on a Unix socket."""

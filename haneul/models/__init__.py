@@ -1,0 +1,1 @@
+"""The hub: references, sources, pulls, verified files, the catalogue."""

@@ -1,0 +1,1 @@
+"""The gateway: keys, budgets, metering, engines, and the path of a request."""
