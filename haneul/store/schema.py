@@ -1,0 +1,170 @@
+"""The tables, the same on SQLite and PostgreSQL.
+
+Identifiers, times (UTC microseconds, `_us`) and money (integer nano-units, `_nano`) are made above
+the store and kept as given. Deletions are states. `request`, `chip_hour`, `price`, `measurement`
+and `audit` are append-only: triggers refuse every UPDATE and DELETE (see migrations).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+APPEND_ONLY = ("request", "chip_hour", "price", "measurement", "audit")
+
+key = Table(
+    "key",
+    metadata,
+    Column("id", Text, primary_key=True),  # the public part of the key
+    Column("name", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),  # HMAC-SHA256(pepper, secret)
+    Column("scopes", Text, nullable=False),  # JSON list
+    Column("models", Text),  # JSON list of allowed models; NULL: all
+    Column("budget_nano", BigInteger),  # NULL: no limit
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_minute", Integer),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger),
+    Column("revoked_us", BigInteger),
+)
+
+engine = Table(
+    "engine",  # engines beside the embedded ones: a URL that speaks OpenAI
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("key_file", Text),  # the provider's key is read from here, never kept
+    Column("models", Text, nullable=False),  # JSON list of the names it serves
+    Column("created_us", BigInteger, nullable=False),
+    Column("removed_us", BigInteger),
+)
+
+model = Table(
+    "model",  # what a name means now: one verified file
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("digest", Text, nullable=False),  # sha256 of the file, hexadecimal
+    Column("path", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),  # where it came from, in words
+    Column("licence", Text),
+    Column("shape", Text, nullable=False),  # JSON of chips.shape.Shape
+    Column("pulled_us", BigInteger, nullable=False),
+    Column("removed_us", BigInteger),
+)
+
+price = Table(
+    "price",  # append-only; the newest row of a model and engine is in force
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("engine", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("input_nano", BigInteger, nullable=False),  # per million tokens
+    Column("cached_nano", BigInteger, nullable=False),
+    Column("output_nano", BigInteger, nullable=False),
+    Column("hour_nano", BigInteger, nullable=False),  # owning the chip for one hour; 0: not ours
+    Column("basis", Text, nullable=False),  # JSON: what it was computed from
+    Column("created_us", BigInteger, nullable=False),
+    Index("price_in_force", "model", "engine", "created_us"),
+)
+
+request = Table(
+    "request",  # THE ledger: append-only, one terminal row per request
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("key_id", Text, nullable=False),
+    Column("app", Text),
+    Column("route", Text, nullable=False),  # chat, completions, embeddings
+    Column("model", Text),
+    Column("digest", Text),  # the model's version: sha256 of its file
+    Column("engine", Text),
+    Column("engine_version", Text),
+    Column("chip", Text),
+    Column("state", Text, nullable=False),  # done, aborted, failed, refused
+    Column("status", SmallInteger, nullable=False),  # the HTTP status the client saw
+    Column("error_code", Text),
+    Column("is_stream", SmallInteger, nullable=False),
+    Column("metering", Text, nullable=False),  # engine: its own counts; counted: chunks; none
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("cached_tokens", Integer, nullable=False),  # of the prompt tokens
+    Column("completion_tokens", Integer, nullable=False),
+    Column("reasoning_tokens", Integer, nullable=False),  # of the completion tokens
+    Column("price_id", Text),
+    Column("currency", Text, nullable=False),
+    Column("cost_nano", BigInteger, nullable=False),  # per token used
+    Column("hour_nano", BigInteger, nullable=False),  # per hour owned: its share of busy time
+    Column("busy_us", BigInteger, nullable=False),  # that share of the engine's time
+    Column("upstream_id", Text),  # the id inside the answer
+    Column("end_user", Text),
+    Column("received_us", BigInteger, nullable=False),
+    Column("started_us", BigInteger),  # handed to the engine
+    Column("first_token_us", BigInteger),
+    Column("finished_us", BigInteger, nullable=False),
+    Index("request_by_key", "key_id", "received_us"),
+    Index("request_by_upstream", "upstream_id"),
+)
+
+chip_hour = Table(
+    "chip_hour",  # append-only: what owning the chips cost while the cloud ran, idle or not
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("chip", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("from_us", BigInteger, nullable=False),
+    Column("to_us", BigInteger, nullable=False),
+    Column("cost_nano", BigInteger, nullable=False),
+)
+
+forecast = Table(
+    "forecast",  # what was said before; measurement says what happened
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("digest", Text),
+    Column("chip", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # decode, prefill, capacity, memory
+    Column("low", BigInteger, nullable=False),  # thousandths of the unit
+    Column("mid", BigInteger, nullable=False),
+    Column("high", BigInteger, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+measurement = Table(
+    "measurement",  # append-only
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("chip", Text, nullable=False),
+    Column("engine_version", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("value", BigInteger, nullable=False),  # thousandths of the unit
+    Column("unit", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Index("measurement_newest", "digest", "chip", "kind", "created_us"),
+)
+
+audit = Table(
+    "audit",  # append-only: who changed what
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("detail", Text),
+)
