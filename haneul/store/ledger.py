@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, Integer, func, insert, select
 
 from haneul.store import schema
 from haneul.store.rows import all_rows, one_row
@@ -111,7 +111,7 @@ def usage(
         select(
             *groups,
             func.count().label("requests"),
-            func.sum((column.state != "done").cast(schema.Integer)).label("failed"),
+            func.sum((column.state != "done").cast(Integer)).label("failed"),
             *(
                 func.sum(column[name]).label(name)
                 for name in (

@@ -1,0 +1,217 @@
+"""The requests in flight, kept where a killed process leaves them: a memory-mapped file.
+
+Each request takes one page before its engine is touched. The page holds who pays at which price,
+and counters of what was delivered so far; a store to it costs less than a microsecond, and the
+kernel keeps it when the process dies at any instruction. A finished request writes its terminal
+record into the page first and is answered then; the page is freed only after the ledger has
+committed that record. So whatever happens, one page or one row is there, and at the next start
+`recover` turns every page left into its row: exactly one terminal record per request.
+
+A page: 0 state, 8 seven counters, 64 the request (length and msgpack), 2048 its terminal record.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+from msgspec import Struct
+
+from haneul.base.errors import AlreadyRunning, Overloaded
+from haneul.base.units import now_us
+from haneul.services.prices import Rates, cost_nano
+from haneul.store.ledger import RequestRow
+
+PAGE = 4096
+FREE, OPEN, FINAL = 0, 1, 2
+COUNTERS = struct.Struct("<7q")
+LENGTH = struct.Struct("<H")
+COUNTERS_AT, OPENED_AT, FINAL_AT = 8, 64, 2048
+TEXT_MAX = FINAL_AT - OPENED_AT - LENGTH.size
+
+
+class Opened(Struct, frozen=True, kw_only=True):
+    """What is known of a request before its engine is touched."""
+
+    row: RequestRow  # state 'aborted': what it becomes if nothing more is heard of it
+    rates: Rates
+    hour_nano: int  # owning the chip for an hour
+
+
+class Counters(Struct, kw_only=True):
+    """What a request was sent so far."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    first_token_us: int = 0
+    last_us: int = 0
+    busy_us: int = 0
+
+    def tokens(self) -> int:
+        """Prompt and completion."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Flight:
+    """One page: one request between its acceptance and its row in the ledger."""
+
+    __slots__ = ("_at", "_table", "counters", "opened")
+
+    def __init__(self, table: Flights, at: int, opened: Opened) -> None:
+        self._table = table
+        self._at = at
+        self.opened = opened
+        self.counters = Counters()
+
+    def save(self) -> None:
+        """Puts the counters where a kill leaves them."""
+        counters = self.counters
+        COUNTERS.pack_into(
+            self._table.memory,
+            self._at + COUNTERS_AT,
+            counters.prompt_tokens,
+            counters.cached_tokens,
+            counters.completion_tokens,
+            counters.reasoning_tokens,
+            counters.first_token_us,
+            counters.last_us,
+            counters.busy_us,
+        )
+
+    def finish(self, row: RequestRow) -> None:
+        """Keeps the terminal record; from here on the request can be answered."""
+        self._table.put(self._at + FINAL_AT, msgspec.msgpack.encode(row))
+        self._table.memory[self._at] = FINAL
+
+    def free(self) -> None:
+        """Gives the page back: its row is committed."""
+        self._table.release(self._at)
+
+
+class Flights:
+    """The file of pages. One process at a time; a second one is refused."""
+
+    def __init__(self, path: Path, pages: int) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.lockf(self._file, os.F_TLOCK, 0)
+        except OSError as cause:
+            os.close(self._file)
+            raise AlreadyRunning(
+                "a cloud is running on this home already: stop it, or name another with HANEUL_HOME"
+            ) from cause
+        size = max(os.fstat(self._file).st_size // PAGE, pages) * PAGE
+        os.truncate(self._file, size)
+        self.memory = mmap.mmap(self._file, size)
+        self._free = [at for at in range(0, pages * PAGE, PAGE) if self.memory[at] == FREE]
+
+    @property
+    def in_flight(self) -> int:
+        """Requests whose row is not yet committed."""
+        return sum(1 for at in range(0, len(self.memory), PAGE) if self.memory[at] != FREE)
+
+    def open(self, opened: Opened) -> Flight:
+        """Takes a page. Raises Overloaded when all are taken."""
+        if not self._free:
+            raise Overloaded("Too many requests are in flight.", retry_after_s=2)
+        at = self._free.pop()
+        self.put(at + OPENED_AT, msgspec.msgpack.encode(opened))
+        COUNTERS.pack_into(self.memory, at + COUNTERS_AT, 0, 0, 0, 0, 0, 0, 0)
+        self.memory[at] = OPEN
+        return Flight(self, at, opened)
+
+    def put(self, at: int, data: bytes) -> None:
+        """Length and bytes. What users say was bounded at the edge, so that it fits."""
+        if len(data) > TEXT_MAX:
+            raise ValueError(f"{len(data)} bytes do not fit a page")
+        self.memory[at + LENGTH.size : at + LENGTH.size + len(data)] = data
+        LENGTH.pack_into(self.memory, at, len(data))
+
+    def release(self, at: int) -> None:
+        """Marks a page free."""
+        self.memory[at] = FREE
+        self._free.append(at)
+
+    def left(self) -> list[tuple[int, RequestRow]]:
+        """The pages that a process before this one left, each with its terminal record."""
+        pages = range(0, len(self.memory), PAGE)
+        return [(at, self._row(at)) for at in pages if self.memory[at] in (OPEN, FINAL)]
+
+    def _row(self, at: int) -> RequestRow:
+        if self.memory[at] == FINAL:
+            return msgspec.msgpack.decode(self._text(at + FINAL_AT), type=RequestRow)
+        opened = msgspec.msgpack.decode(self._text(at + OPENED_AT), type=Opened)
+        return aborted(opened, self._counters(at))
+
+    def _text(self, at: int) -> bytes:
+        (length,) = LENGTH.unpack_from(self.memory, at)
+        return self.memory[at + LENGTH.size : at + LENGTH.size + length]
+
+    def _counters(self, at: int) -> Counters:
+        return Counters(
+            **dict(
+                zip(
+                    Counters.__struct_fields__,
+                    COUNTERS.unpack_from(self.memory, at + COUNTERS_AT),
+                    strict=True,
+                )
+            )
+        )
+
+    def close(self) -> None:
+        """Writes the file back and lets another process have it."""
+        self.memory.flush()
+        self.memory.close()
+        os.close(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def terminal(opened: Opened, counters: Counters, **ending: object) -> RequestRow:
+    """The terminal record: what was delivered at the price that was agreed."""
+    rates = opened.rates
+    cost = cost_nano(
+        rates,
+        prompt=counters.prompt_tokens,
+        cached=counters.cached_tokens,
+        completion=counters.completion_tokens,
+    )
+    return msgspec.structs.replace(
+        opened.row,
+        prompt_tokens=counters.prompt_tokens,
+        cached_tokens=counters.cached_tokens,
+        completion_tokens=counters.completion_tokens,
+        reasoning_tokens=counters.reasoning_tokens,
+        cost_nano=cost,
+        busy_us=counters.busy_us,
+        hour_nano=round(opened.hour_nano * counters.busy_us / 3_600_000_000),
+        first_token_us=counters.first_token_us or None,
+        **ending,
+    )
+
+
+def aborted(opened: Opened, counters: Counters) -> RequestRow:
+    """The record of a request that the cloud's own end cut off."""
+    return terminal(
+        opened,
+        counters,
+        state="aborted",
+        error_code="cloud_killed",
+        finished_us=counters.last_us or now_us(),
+    )

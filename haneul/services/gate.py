@@ -1,0 +1,95 @@
+"""The door of an engine: so many inside, so many waiting, each for so long.
+
+Also keeps the engine's time: while k requests are inside, each is charged 1/k of every second, so
+that the shares of all requests add up to the time the engine was busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from haneul.base.errors import Overloaded
+
+
+class Busy:
+    """The engine's clock: `share` of a request is the difference of two readings."""
+
+    def __init__(self) -> None:
+        self.inside = 0
+        self.busy_s = 0.0  # the time that at least one request was inside
+        self._share_s = 0.0
+        self._at = time.monotonic()
+
+    def reading_s(self) -> float:
+        """What a request inside since the beginning would have been charged."""
+        now = time.monotonic()
+        if self.inside:
+            self._share_s += (now - self._at) / self.inside
+            self.busy_s += now - self._at
+        self._at = now
+        return self._share_s
+
+    def enter(self) -> float:
+        reading = self.reading_s()
+        self.inside += 1
+        return reading
+
+    def leave(self) -> None:
+        self.reading_s()
+        self.inside -= 1
+
+
+class Gate:
+    """Bounded entry to one engine, first come, first served."""
+
+    def __init__(self, *, inside_max: int, queue_max: int, queue_s: float) -> None:
+        self.inside_max = inside_max
+        self.queue_max = queue_max
+        self.queue_s = queue_s
+        self.busy = Busy()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._waiting)
+
+    @asynccontextmanager
+    async def enter(self) -> AsyncIterator[float]:
+        """Waits for a place; gives the busy clock's reading at entry. Raises Overloaded."""
+        if self.busy.inside >= self.inside_max or self._waiting:
+            await self._wait()
+        entered = self.busy.enter()
+        try:
+            yield entered
+        finally:
+            self.busy.leave()
+            self._admit()
+
+    async def _wait(self) -> None:
+        if len(self._waiting) >= self.queue_max:
+            raise Overloaded("The queue of this model's engine is full.", retry_after_s=5)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(self.queue_s):
+                await turn
+        except TimeoutError as cause:
+            raise Overloaded("Waited too long for this model's engine.", retry_after_s=5) from cause
+        finally:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+            elif turn.cancelled():
+                self._admit()
+
+    def _admit(self) -> None:
+        """Lets the next in, if there is a place. Its entry is counted when it runs."""
+        while self._waiting and self.busy.inside < self.inside_max:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return

@@ -1,0 +1,60 @@
+"""Verifying the key of a request: cheaply, freshly, without blocking the event loop.
+
+A key seen before is recognised by the SHA-256 of its text and believed for one second; then its
+row is read again, so that a revocation or a changed budget takes effect within that second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+
+from haneul.base.errors import NotAllowed, NotAuthenticated
+from haneul.services.keys import Key, matches, of_row, split
+from haneul.store import keys as queries
+from haneul.store.database import Database
+
+FRESH_S = 1.0
+REMEMBERED_MAX = 10_000
+
+
+class Keyring:
+    """The keys seen lately."""
+
+    def __init__(self, database: Database, pepper: bytes) -> None:
+        self._database = database
+        self._pepper = pepper
+        self._seen: OrderedDict[bytes, tuple[float, Key]] = OrderedDict()
+
+    async def verify(self, text: str) -> Key:
+        """The live key of that text. Raises NotAuthenticated, saying which of all reasons."""
+        mark = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+        seen = self._seen.get(mark)
+        if seen is None or time.monotonic() - seen[0] > FRESH_S:
+            key = await self._look_up(text)
+            self._seen[mark] = (time.monotonic(), key)
+            self._seen.move_to_end(mark)
+            if len(self._seen) > REMEMBERED_MAX:
+                self._seen.popitem(last=False)
+        else:
+            key = seen[1]
+        if not key.is_live:
+            reason = "revoked" if key.revoked_us is not None else "expired"
+            raise NotAuthenticated(f"The API key '{key.name}' is {reason}.")
+        return key
+
+    async def _look_up(self, text: str) -> Key:
+        key_id, secret = split(text)
+        row = await self._database.call(queries.get, key_id)
+        if row is None or not matches(row, self._pepper, secret):
+            raise NotAuthenticated("The API key is not known here.")
+        return of_row(row)
+
+
+def require(key: Key, scope: str, model: str | None = None) -> None:
+    """Raises NotAllowed unless the key has the scope, and the model if one is named."""
+    if scope not in key.scopes:
+        raise NotAllowed(f"The API key '{key.name}' does not have the scope '{scope}'.")
+    if model is not None and key.models is not None and model not in key.models:
+        raise NotAllowed(f"The API key '{key.name}' may not use the model '{model}'.")

@@ -1,0 +1,176 @@
+"""API keys: made, shown once, kept as a hash, verified.
+
+A key reads `sk-hn-` + 8 characters of public id + 43 characters of secret (256 random bits) + 6
+characters of CRC-32, all base 62, so that a secret scanner can recognise one without asking. The
+store keeps HMAC-SHA256(pepper, secret); the pepper is a file beside the database, so a stolen
+database alone opens nothing. Random 256-bit secrets need no slow hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import Connection
+
+from haneul.base.errors import BadRequest, Conflict, NotAuthenticated, NotFound
+from haneul.base.units import now_us
+from haneul.store import audit
+from haneul.store import keys as queries
+from haneul.store.keys import KeyRow
+
+PREFIX = "sk-hn-"
+BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+ID_LENGTH, SECRET_LENGTH, CHECK_LENGTH = 8, 43, 6
+KEY_LENGTH = len(PREFIX) + ID_LENGTH + SECRET_LENGTH + CHECK_LENGTH
+SCOPES = frozenset({"infer", "usage", "admin"})
+DEFAULT_SCOPES = ("infer", "usage")
+LOCAL_ID = "local"  # what comes over the cloud's own socket, whose file only its owner can open
+
+
+class Key(Struct, frozen=True, kw_only=True):
+    """A verified key: who asks, and what they may."""
+
+    id: str
+    name: str
+    scopes: frozenset[str]
+    models: frozenset[str] | None = None  # None: all
+    budget_nano: int | None = None  # None: no limit
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    expires_us: int | None = None
+    revoked_us: int | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Neither revoked nor expired."""
+        return self.revoked_us is None and (self.expires_us is None or now_us() < self.expires_us)
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """What a new key may do; None means no limit."""
+
+    scopes: tuple[str, ...] = DEFAULT_SCOPES
+    models: tuple[str, ...] | None = None
+    budget_nano: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    expires_us: int | None = None
+
+
+class Made(NamedTuple):
+    """A new key and its secret, which exists nowhere else."""
+
+    key: Key
+    secret: str
+
+
+LOCAL = Key(id=LOCAL_ID, name="this machine", scopes=SCOPES)
+
+
+def read_pepper(home: Path) -> bytes:
+    """The pepper of this home, made at first use and readable by its owner alone."""
+    path = home / "pepper"
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    with os.fdopen(handle, "wb") as file:
+        file.write(secrets.token_bytes(32))
+        file.flush()
+        os.fsync(file.fileno())
+    return path.read_bytes()
+
+
+def create(connection: Connection, pepper: bytes, name: str, terms: Terms, *, actor: str) -> Made:
+    """A new key under a name no live key has. Raises BadRequest, Conflict."""
+    if not name or len(name) > 64 or not name.isprintable():
+        raise BadRequest("A key's name has 1 to 64 printable characters.", param="name")
+    if unknown := set(terms.scopes) - SCOPES:
+        raise BadRequest(
+            f"Unknown scope {sorted(unknown)[0]!r}; there are {', '.join(sorted(SCOPES))}.",
+            param="scopes",
+        )
+    if queries.named(connection, name):
+        raise Conflict(f"There is a key named '{name}' already.", param="name")
+    key_id, secret = _random(ID_LENGTH), _random(SECRET_LENGTH)
+    row = KeyRow(
+        id=key_id,
+        name=name,
+        hash=_hash(pepper, secret),
+        scopes=msgspec.json.encode(terms.scopes).decode(),
+        models=None if terms.models is None else msgspec.json.encode(terms.models).decode(),
+        budget_nano=terms.budget_nano,
+        requests_per_minute=terms.requests_per_minute,
+        tokens_per_minute=terms.tokens_per_minute,
+        created_us=now_us(),
+        expires_us=terms.expires_us,
+    )
+    queries.add(connection, row)
+    audit.note(connection, actor, "key.create", key_id, name)
+    return Made(of_row(row), PREFIX + key_id + secret + _check(key_id + secret))
+
+
+def revoke(connection: Connection, name: str, *, actor: str) -> Key:
+    """Ends a key, named or by id. Raises NotFound."""
+    row = queries.named(connection, name)
+    if row is None:
+        raise NotFound(f"There is no live key '{name}'.")
+    queries.revoke(connection, row.id, now_us())
+    audit.note(connection, actor, "key.revoke", row.id, row.name)
+    return of_row(row)
+
+
+def split(text: str) -> tuple[str, str]:
+    """The public id and the secret of a key's text. Raises NotAuthenticated."""
+    body = text[len(PREFIX) :]
+    if len(text) != KEY_LENGTH or not text.startswith(PREFIX) or not text.isascii():
+        raise NotAuthenticated("The API key is not of the form sk-hn-….")
+    known, check = body[:-CHECK_LENGTH], body[-CHECK_LENGTH:]
+    if _check(known) != check:
+        raise NotAuthenticated("The API key has a typing mistake: its check digits are wrong.")
+    return known[:ID_LENGTH], known[ID_LENGTH:]
+
+
+def matches(row: KeyRow, pepper: bytes, secret: str) -> bool:
+    """Whether the secret is the one the row was made with, in constant time."""
+    return hmac.compare_digest(row.hash, _hash(pepper, secret))
+
+
+def of_row(row: KeyRow) -> Key:
+    """The key a row describes."""
+    return Key(
+        id=row.id,
+        name=row.name,
+        scopes=frozenset(msgspec.json.decode(row.scopes)),
+        models=None if row.models is None else frozenset(msgspec.json.decode(row.models)),
+        budget_nano=row.budget_nano,
+        requests_per_minute=row.requests_per_minute,
+        tokens_per_minute=row.tokens_per_minute,
+        expires_us=row.expires_us,
+        revoked_us=row.revoked_us,
+    )
+
+
+def _random(length: int) -> str:
+    """43 characters of 62 are 256.03 bits."""
+    return "".join(secrets.choice(BASE62) for _ in range(length))
+
+
+def _check(text: str) -> str:
+    number, digits = zlib.crc32(text.encode()), ""
+    for _ in range(CHECK_LENGTH):
+        number, rest = divmod(number, 62)
+        digits = BASE62[rest] + digits
+    return digits
+
+
+def _hash(pepper: bytes, secret: str) -> bytes:
+    return hmac.new(pepper, secret.encode(), hashlib.sha256).digest()

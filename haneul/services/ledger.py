@@ -1,0 +1,113 @@
+"""Writing the ledger: one thread, one transaction for whatever has gathered, retried until done.
+
+A record waits in its page of `flights` until its commit; a database that cannot be written to
+fills those pages and then refuses new requests, but loses none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from haneul.base.log import logger
+from haneul.services.flights import Flight, Flights
+from haneul.store import ledger as queries
+from haneul.store.database import Database
+from haneul.store.ledger import RequestRow
+
+BATCH_MAX = 500
+RETRY_S = 1.0
+log = logger("ledger")
+
+
+class Entry(NamedTuple):
+    """A record to commit, the page that holds it until then, and who waits for the commit."""
+
+    row: RequestRow | None = None
+    flight: Flight | None = None
+    done: asyncio.Future[None] | None = None
+    is_last: bool = False
+
+
+class Ledger:
+    """The one writer of terminal records."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: queue.SimpleQueue[Entry] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._thread.start()
+
+    def append(self, row: RequestRow, flight: Flight | None = None) -> None:
+        """Takes a terminal record; returns at once. The flight's page is freed at the commit."""
+        self._waiting.put(Entry(row, flight))
+
+    async def flush(self, *, is_last: bool = False) -> None:
+        """Returns when everything appended so far is committed."""
+        done: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.put(Entry(done=done, is_last=is_last))
+        await done
+
+    async def aclose(self) -> None:
+        """Commits what is waiting and ends the thread."""
+        await self.flush(is_last=True)
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        is_last = False
+        while not is_last:
+            batch = self._gather()
+            is_last = any(entry.is_last for entry in batch)
+            self._commit([entry.row for entry in batch if entry.row is not None])
+            self._loop.call_soon_threadsafe(_committed, batch)
+
+    def _gather(self) -> list[Entry]:
+        """Waits for one entry, then takes all that are there."""
+        batch = [self._waiting.get()]
+        try:
+            while len(batch) < BATCH_MAX:
+                batch.append(self._waiting.get_nowait())
+        except queue.Empty:
+            pass
+        return batch
+
+    def _commit(self, rows: list[RequestRow]) -> None:
+        while rows:
+            try:
+                self._database.run(append_missing, rows)
+                return
+            except SQLAlchemyError as cause:
+                log.error("ledger_write_failed", rows=len(rows), reason=str(cause)[:300])
+                time.sleep(RETRY_S)
+
+
+def append_missing(connection: Connection, rows: list[RequestRow]) -> None:
+    """Adds the records that are not there yet: a commit whose answer was lost is not repeated."""
+    present = queries.known(connection, [row.id for row in rows])
+    if fresh := [row for row in rows if row.id not in present]:
+        queries.append(connection, fresh)
+
+
+def recover(database: Database, flights: Flights) -> int:
+    """Writes the records that a killed process left in its pages; returns how many."""
+    left = flights.left()
+    if left:
+        database.run(append_missing, [row for _, row in left])
+        for at, _ in left:
+            flights.release(at)
+    return len(left)
+
+
+def _committed(batch: list[Entry]) -> None:
+    for entry in batch:
+        if entry.flight is not None:
+            entry.flight.free()
+        if entry.done is not None and not entry.done.done():
+            entry.done.set_result(None)
