@@ -51,6 +51,7 @@ class Gate:
         self.queue_max = queue_max
         self.queue_s = queue_s
         self.busy = Busy()
+        self._taken = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -61,16 +62,18 @@ class Gate:
     @asynccontextmanager
     async def enter(self) -> AsyncIterator[float]:
         """Waits for a place; gives the busy clock's reading at entry. Raises Overloaded."""
-        if self.busy.inside >= self.inside_max or self._waiting:
-            await self._wait()
-        entered = self.busy.enter()
+        await self._take_place()
+        entered_s = self.busy.enter()
         try:
-            yield entered
+            yield entered_s
         finally:
             self.busy.leave()
-            self._admit()
+            self._give_back()
 
-    async def _wait(self) -> None:
+    async def _take_place(self) -> None:
+        if self._taken < self.inside_max and not self._waiting:
+            self._taken += 1
+            return
         if len(self._waiting) >= self.queue_max:
             raise Overloaded("The queue of this model's engine is full.", retry_after_s=5)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -78,18 +81,24 @@ class Gate:
         try:
             async with asyncio.timeout(self.queue_s):
                 await turn
-        except TimeoutError as cause:
-            raise Overloaded("Waited too long for this model's engine.", retry_after_s=5) from cause
-        finally:
-            if turn in self._waiting:
-                self._waiting.remove(turn)
-            elif turn.cancelled():
-                self._admit()
+        except BaseException as cause:
+            self._leave_queue(turn)
+            if isinstance(cause, TimeoutError):
+                message = "Waited too long for this model's engine."
+                raise Overloaded(message, retry_after_s=5) from cause
+            raise
 
-    def _admit(self) -> None:
-        """Lets the next in, if there is a place. Its entry is counted when it runs."""
-        while self._waiting and self.busy.inside < self.inside_max:
+    def _leave_queue(self, turn: asyncio.Future[None]) -> None:
+        """Gives back a place that was granted in the moment its taker went away."""
+        if turn.done() and not turn.cancelled():
+            self._give_back()
+        elif turn in self._waiting:
+            self._waiting.remove(turn)
+
+    def _give_back(self) -> None:
+        self._taken -= 1
+        while self._waiting and self._taken < self.inside_max:
             turn = self._waiting.popleft()
             if not turn.done():
+                self._taken += 1  # before its taker runs, so that nobody slips in between
                 turn.set_result(None)
-                return

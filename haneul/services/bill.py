@@ -1,0 +1,207 @@
+"""What one request will have cost: reserved at the start, exact at the end, recorded once.
+
+    with biller.open(call, key, account, ask, targets) as bill:
+        ...                       # counters move as tokens are delivered
+        bill.close("done", 200)
+
+Leaving the block in any other way closes it too: a hang-up as `aborted`, a deadline or a broken
+engine as `failed`, an engine that would not take the request as `refused`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any, Self
+
+from haneul.base.errors import HaneulError, QuotaExceeded
+from haneul.base.units import now_us, show_money
+from haneul.services.call import Call
+from haneul.services.flights import Counters, Flight, Flights, Opened, terminal
+from haneul.services.keys import Key
+from haneul.services.ledger import Ledger
+from haneul.services.limits import Account, Reservation
+from haneul.services.metrics import Metrics
+from haneul.services.openai import BYTES_PER_TOKEN, Ask, prompt_max
+from haneul.services.prices import affordable_tokens, worst_nano
+from haneul.services.targets import Target
+from haneul.store.ledger import RequestRow
+
+ANSWER_TOKENS = 256  # set aside from a token rate for an answer whose length nobody said
+UNBOUNDED_TOKENS = 1 << 17  # the most a remote engine is taken to answer when nobody says
+NAME_MAX = 256  # of what users say and the ledger keeps
+CLIENT_CLOSED = 499  # the status of a request whose client went away, as nginx writes it
+
+
+class Bill:
+    """One request's money, from reservation to record."""
+
+    def __init__(
+        self,
+        biller: Biller,
+        call: Call,
+        account: Account,
+        reservation: Reservation,
+        flight: Flight,
+        completion_max: int | None,
+    ) -> None:
+        self.completion_max = completion_max  # a cap the budget sets; None: none needed
+        self.row: RequestRow | None = None
+        self.metering = "none"
+        self.upstream_id: str | None = None
+        self.started_us: int | None = None
+        self._biller = biller
+        self._call = call
+        self._account = account
+        self._reservation = reservation
+        self._flight = flight
+
+    @property
+    def counters(self) -> Counters:
+        return self._flight.counters
+
+    @property
+    def cost_nano(self) -> int:
+        """What the request cost; known when it is closed."""
+        assert self.row is not None
+        return self.row.cost_nano
+
+    def delivered(self) -> None:
+        """Keeps what was sent so far, safe from a kill."""
+        counters = self._flight.counters
+        counters.last_us = now_us()
+        if not counters.first_token_us and counters.completion_tokens:
+            counters.first_token_us = counters.last_us
+        self._flight.save()
+
+    def close(self, state: str, status: int, error_code: str | None = None) -> None:
+        """Writes the terminal record and returns the reservation; the first close counts."""
+        if self.row is not None:
+            return
+        counters = self._flight.counters
+        self.row = terminal(
+            self._flight.opened,
+            counters,
+            state=state,
+            status=status,
+            error_code=error_code,
+            metering=self.metering,
+            upstream_id=self.upstream_id,
+            started_us=self.started_us,
+            finished_us=now_us(),
+        )
+        self._flight.finish(self.row)
+        self._account.settle(self._reservation, self.row.cost_nano, counters.tokens())
+        self._biller.ledger.append(self.row, self._flight)
+        self._biller.metrics.count(self.row)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._call.gone:
+            self.close("aborted", CLIENT_CLOSED, "client_gone")
+        elif self._call.expired is not None:
+            self.close("failed", self._call.expired.status, self._call.expired.code)
+        elif isinstance(error, HaneulError):
+            state = "refused" if error.status < 500 and not self._call.has_begun else "failed"
+            self.close(state, error.status, error.code)
+        elif isinstance(error, asyncio.CancelledError):
+            self.close("aborted", 503, "cloud_stopped")
+        else:
+            self.close("failed", 500, "internal_error")
+
+
+class Biller:
+    """Opens bills and notes what is refused before one."""
+
+    def __init__(self, flights: Flights, ledger: Ledger, metrics: Metrics, currency: str) -> None:
+        self.flights = flights
+        self.ledger = ledger
+        self.metrics = metrics
+        self.currency = currency
+
+    def open(self, call: Call, key: Key, account: Account, ask: Ask, target: Target) -> Bill:
+        """Reserves the worst case. Raises QuotaExceeded, RateLimited, Overloaded."""
+        rates = target.rates
+        most_prompt = prompt_max(ask, target.context_tokens)
+        cap = _cap(key, account, ask, target, most_prompt, self.currency)
+        each = ask.completion_max if ask.completion_max is not None else cap
+        most_answer = (each or 0) * ask.answers
+        worst = worst_nano(rates, prompt_max=most_prompt, completion_max=most_answer)
+        likely = ask.completion_max if ask.completion_max is not None else ANSWER_TOKENS
+        tokens = ask.prompt_bytes // BYTES_PER_TOKEN + likely * ask.answers
+        reservation = account.reserve(key, worst, tokens, currency=self.currency)
+        try:
+            flight = self.flights.open(self._opened(call, key, ask, target))
+        except HaneulError:
+            account.settle(reservation, 0, 0)
+            raise
+        is_capped = ask.completion_max is None and key.budget_nano is not None
+        return Bill(self, call, account, reservation, flight, cap if is_capped else None)
+
+    def _opened(self, call: Call, key: Key, ask: Ask, target: Target) -> Opened:
+        row = RequestRow(
+            **self._known(call, key, ask.route.name),
+            model=target.model[:NAME_MAX],
+            digest=target.digest,
+            engine=target.engine,
+            engine_version=target.engine_version,
+            chip=target.chip,
+            state="aborted",
+            status=CLIENT_CLOSED,
+            is_stream=int(ask.is_stream),
+            price_id=target.price.id if target.price else None,
+            end_user=ask.end_user[:NAME_MAX] if ask.end_user else None,
+            finished_us=call.received_us,
+        )
+        return Opened(row=row, rates=target.rates, hour_nano=target.hour_nano)
+
+    def refused(
+        self, call: Call, key: Key, route: str, model: str | None, error: HaneulError
+    ) -> None:
+        """Notes a request that was turned away before any engine."""
+        row = RequestRow(
+            **self._known(call, key, route),
+            model=model[:NAME_MAX] if model else None,
+            state="refused",
+            status=error.status,
+            error_code=error.code,
+            finished_us=now_us(),
+        )
+        self.ledger.append(row)
+        self.metrics.count(row)
+
+    def _known(self, call: Call, key: Key, route: str) -> dict[str, Any]:
+        return {
+            "id": call.id,
+            "key_id": key.id,
+            "route": route,
+            "currency": self.currency,
+            "received_us": call.received_us,
+        }
+
+
+def _cap(
+    key: Key, account: Account, ask: Ask, target: Target, most_prompt: int, currency: str
+) -> int | None:
+    """The most tokens an answer of unsaid length may have: what the budget's rest pays for."""
+    remaining = account.remaining_nano(key)
+    limit = target.context_tokens or UNBOUNDED_TOKENS
+    if ask.completion_max is not None or remaining is None:
+        return None if ask.completion_max is not None else limit
+    affordable = affordable_tokens(
+        target.rates, prompt_max=most_prompt, remaining_nano=remaining, limit=limit * ask.answers
+    )
+    if affordable // ask.answers < 1:
+        raise QuotaExceeded(
+            f"The API key '{key.name}' has {show_money(max(0, remaining), currency)} of its budget "
+            f"of {show_money(key.budget_nano or 0, currency)} left, which does not pay for this "
+            "request."
+        )
+    return affordable // ask.answers

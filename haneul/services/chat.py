@@ -1,0 +1,268 @@
+"""THE path of a request, from its bytes to its row in the ledger.
+
+    who asks → what do they ask → what can answer → reserve → hand to an engine → relay → settle
+
+Everything here is called from `Gateway.serve` or `Gateway._relay`. Before the first byte of an
+answer the next target may be tried; after it the answer ends with an error event, never cleanly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from haneul.base.config import Config
+from haneul.base.errors import (
+    BadRequest,
+    EngineFailed,
+    EngineUnavailable,
+    HaneulError,
+    NotAuthenticated,
+    Overloaded,
+    RateLimited,
+    Unavailable,
+)
+from haneul.base.log import logger
+from haneul.base.units import now_us
+from haneul.services import openai
+from haneul.services.bill import Bill, Biller
+from haneul.services.call import EVENTS, JSON, Call, Calls
+from haneul.services.keyring import Keyring, require
+from haneul.services.keys import LOCAL, Key
+from haneul.services.limits import Account, Accounts
+from haneul.services.openai import Ask, Route
+from haneul.services.remote import Reply
+from haneul.services.sessions import Sessions
+from haneul.services.targets import EMBEDDED, Target, Targets
+
+ERROR_MAX_BYTES = 64 << 10
+log = logger("gateway")
+
+
+class Gateway:
+    """The parts a request meets on its way."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        keyring: Keyring,
+        sessions: Sessions,
+        accounts: Accounts,
+        targets: Targets,
+        biller: Biller,
+        calls: Calls,
+    ) -> None:
+        self.config = config
+        self.keyring = keyring
+        self.sessions = sessions
+        self.accounts = accounts
+        self.targets = targets
+        self.biller = biller
+        self.calls = calls
+
+    async def guard(self, call: Call, work: Callable[[Call], Awaitable[None]]) -> None:
+        """Runs one call to its end, whatever happens: the only place that catches everything."""
+        self.calls.add(call)
+        try:
+            await work(call)
+        except HaneulError as error:
+            await call.fail(error)
+        except asyncio.CancelledError:
+            if not call.is_interrupted:
+                raise
+            call.absorb()
+            if call.expired is not None:
+                call.within(self.config.idle_s)
+                await call.fail(call.expired)
+        except Exception:  # the client gets the id, the log gets the reason
+            log.exception("request_failed", request=call.id)
+            await call.fail(HaneulError("Something went wrong inside haneul; the log has it."))
+        finally:
+            self.calls.remove(call)
+
+    async def serve(self, call: Call, route: Route) -> None:
+        """Answers one chat, completion or embedding request."""
+        key = await self.who(call)
+        account = await self.accounts.of(key)
+        ask: Ask | None = None
+        try:
+            require(key, "infer")
+            if len(self.calls) > self.config.in_flight_max:
+                raise Overloaded("Too many requests are in flight.", retry_after_s=2)
+            data = await call.body(
+                max_bytes=self.config.body_max_bytes, within_s=self.config.body_s
+            )
+            ask = openai.read(route, data)
+            targets = self.targets.find(ask.model)
+            require(key, "infer", targets[0].model)
+            bill = self.biller.open(call, key, account, ask, targets[0])
+        except HaneulError as error:
+            model = ask.model if ask else None
+            self.biller.refused(call, key, route.name, model, error)
+            raise
+        with bill:
+            self._limits(call, account)
+            await self._relay(call, ask, targets, bill)
+
+    async def who(self, call: Call) -> Key:
+        """The key of a call: bearer, x-api-key or the page's cookie; one policy for all."""
+        if call.scope["server"] is not None and call.scope["server"][1] is None:
+            return LOCAL  # came over the Unix socket, whose file only its owner can open
+        names = [name for name, _ in call.scope["headers"]]
+        if names.count(b"authorization") + names.count(b"x-api-key") > 1:
+            raise BadRequest("Send one API key, in one header.")
+        try:
+            if (text := _key_text(call)) is not None:
+                return await self.keyring.verify(text)
+            return await self.keyring.verify(self.sessions.key_text(call.headers))
+        except NotAuthenticated as error:
+            self.biller.metrics.rejected.labels(error.code).inc()
+            raise
+
+    async def _relay(self, call: Call, ask: Ask, targets: list[Target], bill: Bill) -> None:
+        """Tries the targets in order until one gives its first byte."""
+        for target in targets:
+            is_last = target is targets[-1]
+            try:
+                call.within(self.config.queue_s + self.config.first_token_s)
+                async with target.gate.enter() as entered_s:
+                    await target.ready(self.config.first_token_s)
+                    call.within(self.config.first_token_s)
+                    bill.started_us = now_us()
+                    try:
+                        async with await self._ask(ask, target, bill) as reply:
+                            await self._deliver(call, ask, target, reply, bill)
+                    finally:
+                        self._charge_time(target, entered_s, bill)
+                return
+            except (Unavailable, EngineFailed, RateLimited) as error:
+                if is_last or call.has_begun:
+                    raise
+                log.info("next_target", request=call.id, engine=target.engine, code=error.code)
+
+    async def _ask(self, ask: Ask, target: Target, bill: Bill) -> Reply:
+        """Hands the request to the engine. Raises what the engine refused it with."""
+        body = openai.upstream_body(ask, target.upstream_model, completion_max=bill.completion_max)
+        if ask.is_stream and target.engine == EMBEDDED:
+            body = openai.each_usage(body)
+        reply = await target.transport.send("POST", ask.route.path, body=body)
+        if reply.status == 200:
+            return reply
+        async with reply:
+            raise _engine_error(reply, await reply.read(ERROR_MAX_BYTES), target)
+
+    async def _deliver(
+        self, call: Call, ask: Ask, target: Target, reply: Reply, bill: Bill
+    ) -> None:
+        if ask.is_stream:
+            await self._deliver_stream(call, ask, target, reply, bill)
+        else:
+            await self._deliver_whole(call, reply, bill)
+
+    async def _deliver_whole(self, call: Call, reply: Reply, bill: Bill) -> None:
+        data = await reply.read()
+        whole = openai.read_whole(data)
+        bill.upstream_id = whole.id
+        if whole.usage is not None:
+            openai.read_usage(whole.usage, bill.counters)
+            bill.metering = "engine"
+        bill.delivered()
+        bill.close("done", 200)
+        if whole.usage is not None:
+            currency = self.biller.currency
+            data = openai.with_cost(data, cost_nano=bill.cost_nano, currency=currency)
+        call.within(self.config.idle_s)
+        await call.answer(200, data, JSON)
+
+    async def _deliver_stream(
+        self, call: Call, ask: Ask, target: Target, reply: Reply, bill: Bill
+    ) -> None:
+        stream = openai.Stream(ask, bill.counters)
+        is_exact = target.engine == EMBEDDED
+        async for data in reply.chunks():
+            events = stream.feed(data)
+            bill.upstream_id = stream.upstream_id
+            bill.metering = "engine" if stream.has_usage else "counted"
+            if events:
+                if not call.has_begun:
+                    await call.begin(200, EVENTS)
+                call.within(self.config.idle_s)
+                await call.send(events, more=True)
+            bill.delivered()
+        if not stream.is_done:
+            raise EngineUnavailable(
+                "The engine ended in the middle of its answer.", retry_after_s=2
+            )
+        bill.metering = "engine" if stream.has_usage or is_exact else "counted"
+        bill.close("done", 200)
+        ending = stream.ending(cost_nano=bill.cost_nano, currency=self.biller.currency)
+        if not call.has_begun:
+            await call.begin(200, EVENTS)
+        await call.send(ending, more=False)
+
+    def _charge_time(self, target: Target, entered_s: float, bill: Bill) -> None:
+        """The share of the engine's time, for the price per hour owned."""
+        share_s = target.gate.busy.reading_s() - entered_s
+        bill.counters.busy_us += round(share_s * 1e6)
+
+    def _limits(self, call: Call, account: Account) -> None:
+        """Tells the client its rates, by the names that OpenAI gave them."""
+        for name, rate in (("requests", account.requests), ("tokens", account.tokens)):
+            if rate is not None:
+                call.extra_headers += [
+                    (f"x-ratelimit-limit-{name}".encode(), str(rate.per_minute).encode()),
+                    (f"x-ratelimit-remaining-{name}".encode(), str(rate.remaining).encode()),
+                ]
+
+
+def _key_text(call: Call) -> str | None:
+    if (plain := call.headers.get(b"x-api-key")) is not None:
+        return plain.decode("latin-1")
+    header = call.headers.get(b"authorization")
+    if header is None:
+        return None
+    scheme, _, text = header.decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer":
+        raise NotAuthenticated("The authorization header must be 'Bearer sk-hn-…'.")
+    return text.strip()
+
+
+class _Error(msgspec.Struct, frozen=True):
+    message: str = ""
+    code: str | int | None = None
+    type: str | None = None
+    param: str | None = None
+
+
+class _ErrorBody(msgspec.Struct, frozen=True):
+    error: _Error
+
+
+def _engine_error(reply: Reply, data: bytes, target: Target) -> HaneulError:
+    """An engine's refusal as ours: the user's fault stays the user's, the rest is the engine's."""
+    retry_after_s = _seconds(reply.headers.get(b"retry-after"))
+    try:
+        said = msgspec.json.decode(data, type=_ErrorBody).error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        said = _Error()
+    if reply.status in (400, 404, 413, 415, 422, 501):
+        error: HaneulError = BadRequest(said.message or None, param=said.param)
+        error.code = str(said.code or error.code)
+        error.status = 400 if reply.status in (422, 501) else reply.status
+        return error
+    if reply.status == 429:
+        return RateLimited(
+            "The engine of this model is at its rate.", retry_after_s=retry_after_s or 5
+        )
+    if reply.status in (401, 403):
+        return EngineFailed(f"The provider '{target.engine}' does not take haneul's key.")
+    if reply.status == 503:
+        return Overloaded(said.message or None, retry_after_s=retry_after_s or 2)
+    return EngineFailed(f"The engine answered with status {reply.status}.")
+
+
+def _seconds(value: bytes | None) -> float | None:
+    return float(value) if value is not None and value.isdigit() else None

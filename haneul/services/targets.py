@@ -1,0 +1,164 @@
+"""What can answer for a model: the embedded engines and the remote ones, in one name space.
+
+A public model name leads to its targets in the order of preference. Embedded models start when
+they are first asked for. Remote models are named ENGINE/MODEL, and by MODEL alone where no other
+target has that name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from haneul.base import http
+from haneul.base.errors import CommandError, ModelNotFound
+from haneul.base.log import logger
+from haneul.services.gate import Gate
+from haneul.services.prices import Rates, rates_of
+from haneul.services.remote import PlainTransport, TlsTransport, Transport, read_key_file
+from haneul.services.replica import READY, Replica
+from haneul.store.engines import EngineRow
+from haneul.store.prices import PriceRow
+
+log = logger("targets")
+
+EMBEDDED = "embedded"
+REMOTE_INSIDE_MAX = 256  # a remote engine has its own queue; this bounds ours
+
+
+class Target(Struct, kw_only=True, eq=False):
+    """One engine serving one model under its public name."""
+
+    model: str
+    engine: str
+    upstream_model: str
+    transport: Transport
+    gate: Gate
+    ready: Callable[[float], Awaitable[None]]
+    currency: str
+    price: PriceRow | None = None
+    digest: str | None = None
+    engine_version: str | None = None
+    chip: str | None = None
+    context_tokens: int | None = None
+    created_us: int = 0
+    replica: Replica | None = None
+
+    @property
+    def rates(self) -> Rates:
+        """Nano-units per million tokens, in force now."""
+        return rates_of(self.price)
+
+    @property
+    def hour_nano(self) -> int:
+        """Owning the chip for an hour; 0 for a provider's."""
+        return self.price.hour_nano if self.price else 0
+
+    @property
+    def state(self) -> str:
+        """ready, loading, stopped, …; a remote engine counts as ready until it is not."""
+        return self.replica.state if self.replica else READY
+
+
+class Targets:
+    """Every target, by public name."""
+
+    def __init__(self, client: http.Client) -> None:
+        self._client = client
+        self._session: aiohttp.ClientSession | None = None
+        self._embedded: dict[str, Target] = {}
+        self._remote: dict[str, list[Target]] = {}  # by engine
+        self._rows: dict[str, EngineRow] = {}
+
+    def every(self) -> list[Target]:
+        """All targets, embedded first."""
+        remote = [target for targets in self._remote.values() for target in targets]
+        return [*self._embedded.values(), *remote]
+
+    def find(self, name: str) -> list[Target]:
+        """The targets of a public name, best first. Raises ModelNotFound."""
+        if found := self._embedded.get(name):
+            return [found]
+        engine, _, model = name.partition("/")
+        exact = [
+            target for target in self._remote.get(engine, []) if target.upstream_model == model
+        ]
+        found_remote = exact or [
+            target
+            for targets in self._remote.values()
+            for target in targets
+            if target.upstream_model == name
+        ]
+        if not found_remote:
+            shown = name if len(name) <= 100 else name[:100] + "…"
+            raise ModelNotFound(
+                f"There is no model {shown!r} here. GET /v1/models lists those there are.",
+                param="model",
+            )
+        return found_remote
+
+    def embedded(self, model: str) -> Target | None:
+        return self._embedded.get(model)
+
+    def put_embedded(self, target: Target) -> None:
+        """Adds an embedded target; one of the same name must have been removed before."""
+        self._embedded[target.model] = target
+
+    def remove_embedded(self, model: str) -> Target | None:
+        """Takes an embedded target out; its replica is the caller's to stop."""
+        return self._embedded.pop(model, None)
+
+    def set_remote(
+        self, rows: list[EngineRow], prices: Callable[[EngineRow, str], PriceRow | None], make: Make
+    ) -> None:
+        """Follows the engines in the store: new ones are added, changed ones replaced."""
+        for name in self._rows.keys() - {row.name for row in rows}:
+            self._remote.pop(name, None)
+            self._rows.pop(name)
+        for row in rows:
+            if self._rows.get(row.name) != row:
+                try:
+                    self._remote[row.name] = self._remote_targets(row, make)
+                except CommandError as error:
+                    self._remote[row.name] = []
+                    log.warning("engine_unusable", engine=row.name, reason=error.message)
+                self._rows[row.name] = row
+            for target in self._remote[row.name]:
+                target.price = prices(row, target.upstream_model)
+
+    def _remote_targets(self, row: EngineRow, make: Make) -> list[Target]:
+        transport = self._transport(row)
+        return [
+            make(row, model, transport) for model in msgspec.json.decode(row.models, type=list[str])
+        ]
+
+    def _transport(self, row: EngineRow) -> Transport:
+        headers = read_key_file(row.key_file)
+        if row.url.startswith("https://"):
+            if self._session is None:
+                self._session = aiohttp.ClientSession(
+                    trust_env=True,
+                    auto_decompress=True,
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    connector=aiohttp.TCPConnector(limit=REMOTE_INSIDE_MAX),
+                )
+            return TlsTransport(self._session, row.url, headers)
+        return PlainTransport(self._client, http.address(row.url), headers)
+
+    async def aclose(self) -> None:
+        """Stops every replica and closes the provider connections."""
+        replicas = [target.replica for target in self._embedded.values() if target.replica]
+        await asyncio.gather(*(replica.stop() for replica in replicas))
+        if self._session is not None:
+            await self._session.close()
+
+
+Make = Callable[[EngineRow, str, Transport], Target]
+
+
+async def always_ready(within_s: float) -> None:
+    """A remote engine is asked, not started."""
