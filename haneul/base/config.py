@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from haneul.base.errors import CommandError
 
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})  # hosts only this machine reaches
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
 
@@ -68,7 +69,7 @@ def config_files(environ: Mapping[str, str]) -> list[tuple[str, Path]]:
 def load(flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ) -> Loaded:
     """Reads every level; flags that are None count as not given. Raises CommandError."""
     values: dict[str, Any] = {}
-    origin = {name: "default" for name in Config.__struct_fields__}
+    origin = dict.fromkeys(Config.__struct_fields__, "default")
     for level, found in _levels(flags or {}, environ):
         known = {name: value for name, value in found.items() if value is not None}
         try:
@@ -76,7 +77,7 @@ def load(flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os
         except msgspec.ValidationError as cause:
             raise CommandError(f"configuration ({level}): {cause}") from cause
         values |= known
-        origin |= {name: level for name in known}
+        origin |= dict.fromkeys(known, level)
     config = msgspec.convert(values, Config, strict=False)
     home = config.home.expanduser().absolute()
     return Loaded(msgspec.structs.replace(config, home=home), origin)

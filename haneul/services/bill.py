@@ -15,9 +15,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from haneul.base.errors import HaneulError, QuotaExceeded
-from haneul.base.units import now_us, show_money
+from haneul.base.units import MILLION, now_us, show_money
 from haneul.services.call import Call
 from haneul.services.flights import Counters, Flight, Flights, Opened, terminal
+from haneul.services.gate import Busy
 from haneul.services.keys import Key
 from haneul.services.ledger import Ledger
 from haneul.services.limits import Account, Reservation
@@ -40,7 +41,11 @@ class Bill:
         self,
         biller: Biller,
         call: Call,
+        key: Key,
         account: Account,
+        ask: Ask,
+        target: Target,
+        *,
         reservation: Reservation,
         flight: Flight,
         completion_max: int | None,
@@ -52,6 +57,10 @@ class Bill:
         self.started_us: int | None = None
         self._biller = biller
         self._call = call
+        self._key = key
+        self._ask = ask
+        self._target = target
+        self._inside: tuple[Busy, float, int] | None = None
         self._account = account
         self._reservation = reservation
         self._flight = flight
@@ -66,8 +75,27 @@ class Bill:
         assert self.row is not None
         return self.row.cost_nano
 
+    def enter(self, target: Target, entered_s: float) -> None:
+        """The request is inside an engine: from now on its clock runs."""
+        if target is not self._target:
+            self._flight.reopen(self._biller.opened(self._call, self._key, self._ask, target))
+            self._target = target
+        self.started_us = now_us()
+        self._inside = (target.gate.busy, entered_s, self.counters.busy_us)
+
+    def leave(self) -> None:
+        """The request is no longer inside."""
+        self._charge()
+        self._inside = None
+
+    def _charge(self) -> None:
+        if self._inside is not None:
+            busy, entered_s, before_us = self._inside
+            self.counters.busy_us = before_us + round((busy.reading_s() - entered_s) * MILLION)
+
     def delivered(self) -> None:
         """Keeps what was sent so far, safe from a kill."""
+        self._charge()
         counters = self._flight.counters
         counters.last_us = now_us()
         if not counters.first_token_us and counters.completion_tokens:
@@ -78,6 +106,7 @@ class Bill:
         """Writes the terminal record and returns the reservation; the first close counts."""
         if self.row is not None:
             return
+        self._charge()
         counters = self._flight.counters
         self.row = terminal(
             self._flight.opened,
@@ -138,14 +167,25 @@ class Biller:
         tokens = ask.prompt_bytes // BYTES_PER_TOKEN + likely * ask.answers
         reservation = account.reserve(key, worst, tokens, currency=self.currency)
         try:
-            flight = self.flights.open(self._opened(call, key, ask, target))
+            flight = self.flights.open(self.opened(call, key, ask, target))
         except HaneulError:
             account.settle(reservation, 0, 0)
             raise
         is_capped = ask.completion_max is None and key.budget_nano is not None
-        return Bill(self, call, account, reservation, flight, cap if is_capped else None)
+        return Bill(
+            self,
+            call,
+            key,
+            account,
+            ask,
+            target,
+            reservation=reservation,
+            flight=flight,
+            completion_max=cap if is_capped else None,
+        )
 
-    def _opened(self, call: Call, key: Key, ask: Ask, target: Target) -> Opened:
+    def opened(self, call: Call, key: Key, ask: Ask, target: Target) -> Opened:
+        """What a page keeps of a request that goes to a target."""
         row = RequestRow(
             **self._known(call, key, ask.route.name),
             model=target.model[:NAME_MAX],

@@ -51,6 +51,12 @@ class Call:
         self._deadline = float("inf")
         self._late: HaneulError = DeadlineExceeded()
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it came over the Unix socket, whose file only its owner can open."""
+        server = self.scope["server"]
+        return server is not None and server[1] is None
+
     # deadlines and hang-ups
     def within(self, seconds: float, late: HaneulError | None = None) -> None:
         """From now the call has so long until the next `within`; then `late` ends it."""

@@ -25,7 +25,6 @@ from haneul.base.errors import (
     Unavailable,
 )
 from haneul.base.log import logger
-from haneul.base.units import now_us
 from haneul.services import openai
 from haneul.services.bill import Bill, Biller
 from haneul.services.call import EVENTS, JSON, Call, Calls
@@ -109,8 +108,8 @@ class Gateway:
 
     async def who(self, call: Call) -> Key:
         """The key of a call: bearer, x-api-key or the page's cookie; one policy for all."""
-        if call.scope["server"] is not None and call.scope["server"][1] is None:
-            return LOCAL  # came over the Unix socket, whose file only its owner can open
+        if call.is_local:
+            return LOCAL
         names = [name for name, _ in call.scope["headers"]]
         if names.count(b"authorization") + names.count(b"x-api-key") > 1:
             raise BadRequest("Send one API key, in one header.")
@@ -131,12 +130,12 @@ class Gateway:
                 async with target.gate.enter() as entered_s:
                     await target.ready(self.config.first_token_s)
                     call.within(self.config.first_token_s)
-                    bill.started_us = now_us()
+                    bill.enter(target, entered_s)
                     try:
                         async with await self._ask(ask, target, bill) as reply:
                             await self._deliver(call, ask, target, reply, bill)
                     finally:
-                        self._charge_time(target, entered_s, bill)
+                        bill.leave()
                 return
             except (Unavailable, EngineFailed, RateLimited) as error:
                 if is_last or call.has_begun:
@@ -202,11 +201,6 @@ class Gateway:
         if not call.has_begun:
             await call.begin(200, EVENTS)
         await call.send(ending, more=False)
-
-    def _charge_time(self, target: Target, entered_s: float, bill: Bill) -> None:
-        """The share of the engine's time, for the price per hour owned."""
-        share_s = target.gate.busy.reading_s() - entered_s
-        bill.counters.busy_us += round(share_s * 1e6)
 
     def _limits(self, call: Call, account: Account) -> None:
         """Tells the client its rates, by the names that OpenAI gave them."""

@@ -90,6 +90,14 @@ class Flight:
         self._table.put(self._at + FINAL_AT, msgspec.msgpack.encode(row))
         self._table.memory[self._at] = FINAL
 
+    def reopen(self, opened: Opened) -> None:
+        """Goes on under other terms, on a page of its own; the old page goes last."""
+        old_at = self._at
+        self._at = self._table.open(opened)._at
+        self.opened = opened
+        self.save()
+        self._table.release(old_at)
+
     def free(self) -> None:
         """Gives the page back: its row is committed."""
         self._table.release(self._at)

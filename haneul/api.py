@@ -1,0 +1,326 @@
+"""Every address beside the hot path: models, usage, the page's log-in, health, metrics.
+
+The addresses under /haneul/v1/ are haneul's own; docs/api.md lists them, /openapi.json describes
+them, and a test holds the three together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+from msgspec import Struct
+
+from haneul import __version__
+from haneul.base.config import LOOPBACK
+from haneul.base.errors import BadRequest, NotAllowed, NotFound
+from haneul.base.ids import is_id
+from haneul.base.units import MILLION, now_us
+from haneul.chips.chip import Chip
+from haneul.console.pages import Page
+from haneul.openapi import document
+from haneul.services.call import JSON, Call
+from haneul.services.chat import Gateway
+from haneul.services.keyring import require
+from haneul.services.keys import Key
+from haneul.services.ledger import Ledger
+from haneul.services.metrics import CONTENT_TYPE, Metrics
+from haneul.services.replica import READY
+from haneul.services.sessions import COOKIE, LIFE_S, PAGE_HEADER
+from haneul.services.targets import Target
+from haneul.store import ledger as ledger_queries
+from haneul.store.database import Database
+from haneul.store.ledger import RequestRow
+from haneul.store.prices import PriceRow
+
+Handler = Callable[[Call], Awaitable[None]]
+DAY_US = 86_400 * MILLION
+SMALL_BODY_BYTES = 64 << 10
+SMALL_BODY_S = 10.0
+CSP = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    b"connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+class ModelName(Struct, frozen=True, forbid_unknown_fields=True):
+    """A body that names a model."""
+
+    model: str
+
+
+class LogIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """A body that holds a key."""
+
+    key: str
+
+
+class Api:
+    """The handlers; each answers its call."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        database: Database,
+        ledger: Ledger,
+        metrics: Metrics,
+        chips: list[Chip],
+        pages: dict[str, Page],
+        default_model: Callable[[], str],
+    ) -> None:
+        self.gateway = gateway
+        self.database = database
+        self.ledger = ledger
+        self.metrics = metrics
+        self.chips = chips
+        self.pages = pages
+        self.default_model = default_model
+        self.started_us = now_us()
+
+    def routes(self) -> dict[str, dict[str, Handler]]:
+        """Address to method to handler; an address ending in '/' takes everything below it."""
+        pages: dict[str, dict[str, Handler]] = {path: {"GET": self.page} for path in self.pages}
+        return {
+            **pages,
+            "/healthz": {"GET": self.healthz},
+            "/readyz": {"GET": self.readyz},
+            "/metrics": {"GET": self.prometheus},
+            "/openapi.json": {"GET": self.openapi},
+            "/v1/models": {"GET": self.models},
+            "/v1/models/": {"GET": self.model},
+            "/haneul/v1/status": {"GET": self.status},
+            "/haneul/v1/session": {"POST": self.log_in, "DELETE": self.log_out},
+            "/haneul/v1/me": {"GET": self.me},
+            "/haneul/v1/usage": {"GET": self.usage},
+            "/haneul/v1/requests/": {"GET": self.request},
+            "/haneul/v1/models/start": {"POST": self.start},
+            "/haneul/v1/models/stop": {"POST": self.stop},
+        }
+
+    # health
+    async def healthz(self, call: Call) -> None:
+        """The process answers."""
+        await _json(call, {"status": "ok", "version": __version__})
+
+    async def readyz(self, call: Call) -> None:
+        """The default model answers; 503 until then."""
+        name = self.default_model()
+        target = self.gateway.targets.embedded(name)
+        is_ready = target is not None and target.state == READY
+        state = target.state if target else "starting"
+        await _json(call, {"status": state, "model": name}, 200 if is_ready else 503)
+
+    async def prometheus(self, call: Call) -> None:
+        """Counts for Prometheus; beyond loopback they need a key with the scope 'usage'."""
+        if self.gateway.config.host not in LOOPBACK:
+            require(await self.gateway.who(call), "usage")
+        text = self.metrics.text(self.gateway.targets.every(), len(self.gateway.calls))
+        await call.answer(200, text, CONTENT_TYPE.encode())
+
+    async def openapi(self, call: Call) -> None:
+        await _json(call, document())
+
+    # models
+    async def models(self, call: Call) -> None:
+        """The models this key may use."""
+        key = await self.gateway.who(call)
+        data = [show_target(target) for target in self.gateway.targets.every()]
+        allowed = [item for item in data if key.models is None or item["id"] in key.models]
+        await _json(call, {"object": "list", "data": allowed})
+
+    async def model(self, call: Call) -> None:
+        key = await self.gateway.who(call)
+        name = unquote(call.scope["path"]).removeprefix("/v1/models/")
+        target = self.gateway.targets.find(name)[0]
+        require(key, "infer", target.model)
+        await _json(call, show_target(target))
+
+    async def start(self, call: Call) -> None:
+        """Loads a model that is here; answers when it is ready."""
+        target = await self._named(call)
+        await target.ready(self.gateway.config.first_token_s)
+        await _json(call, show_target(target))
+
+    async def stop(self, call: Call) -> None:
+        """Unloads a model; the next request for it loads it again."""
+        target = await self._named(call)
+        if target.replica is None:
+            raise BadRequest("This model is on a remote engine and cannot be stopped from here.")
+        await target.replica.stop()
+        await _json(call, show_target(target))
+
+    async def _named(self, call: Call) -> Target:
+        require(await self.gateway.who(call), "admin")
+        body = await _body(call, ModelName)
+        call.within(self.gateway.config.first_token_s)
+        return self.gateway.targets.find(body.model)[0]
+
+    # who and how much
+    async def status(self, call: Call) -> None:
+        """What runs here: chips, models, version."""
+        require(await self.gateway.who(call), "admin")
+        await _json(
+            call,
+            {
+                "version": __version__,
+                "uptime_s": (now_us() - self.started_us) // MILLION,
+                "in_flight": len(self.gateway.calls) - 1,
+                "default_model": self.default_model(),
+                "chips": self.chips,
+                "models": [show_target(target) for target in self.gateway.targets.every()],
+            },
+        )
+
+    async def me(self, call: Call) -> None:
+        """The key that asks: its budget and what it has spent."""
+        key = await self.gateway.who(call)
+        account = await self.gateway.accounts.of(key)
+        await _json(
+            call,
+            {
+                "id": key.id,
+                "name": key.name,
+                "scopes": sorted(key.scopes),
+                "models": sorted(key.models) if key.models is not None else None,
+                "currency": self.gateway.config.currency,
+                "budget_nano": key.budget_nano,
+                "spent_nano": account.spent_nano,
+                "reserved_nano": account.reserved_nano,
+                "requests_per_minute": key.requests_per_minute,
+                "tokens_per_minute": key.tokens_per_minute,
+                "expires_us": key.expires_us,
+                "default_model": self.default_model(),
+            },
+        )
+
+    async def usage(self, call: Call) -> None:
+        """Sums and newest requests of this key, or of all keys for the scope 'admin'."""
+        key = await self.gateway.who(call)
+        require(key, "usage")
+        query = parse_qs(call.scope["query_string"].decode("latin-1"))
+        days = _whole_number(query, "days", default=30, most=3660)
+        limit = _whole_number(query, "limit", default=20, most=1000)
+        key_id = None if "admin" in key.scopes else key.id
+        since_us = now_us() - days * DAY_US
+        await self.ledger.flush()
+        rows = await self.database.call(
+            lambda connection: ledger_queries.usage(
+                connection, since_us=since_us, until_us=now_us() + 1, key_id=key_id
+            )
+        )
+        recent = await self.database.call(
+            lambda connection: ledger_queries.recent(connection, key_id=key_id, limit=limit)
+        )
+        await _json(call, {"days": days, "usage": rows, "requests": recent})
+
+    async def request(self, call: Call) -> None:
+        """The record of one request of this key, or of any for the scope 'admin'."""
+        key = await self.gateway.who(call)
+        require(key, "usage")
+        request_id = call.scope["path"].removeprefix("/haneul/v1/requests/")
+        if not is_id("req", request_id) and not request_id.isascii():
+            raise BadRequest("A request id reads req_…")
+        await self.ledger.flush()
+        row = await self.database.call(ledger_queries.find, request_id[:200])
+        if row is None or not _may_see(key, row):
+            raise NotFound("There is no record of that request; it may still be running.")
+        await _json(call, row)
+
+    # the page
+    async def page(self, call: Call) -> None:
+        """One file of the page."""
+        page = self.pages[call.scope["path"]]
+        call.extra_headers += [
+            (b"content-security-policy", CSP),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"cache-control", b"no-cache"),
+            (b"etag", page.etag),
+        ]
+        if call.headers.get(b"if-none-match") == page.etag:
+            await call.answer(304, b"", page.content_type)
+            return
+        body = b"" if call.scope["method"] == "HEAD" else page.data
+        await call.answer(200, body, page.content_type)
+
+    async def log_in(self, call: Call) -> None:
+        """Takes a key and gives a cookie for it."""
+        if PAGE_HEADER not in call.headers:
+            raise NotAllowed("Only haneul's own page logs in here.")
+        body = await _body(call, LogIn)
+        key = await self.gateway.keyring.verify(body.key)
+        token = self.gateway.sessions.open(body.key)
+        secure = "; Secure" if call.scope.get("scheme") == "https" else ""
+        cookie = (
+            f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={LIFE_S:.0f}{secure}"
+        )
+        call.extra_headers.append((b"set-cookie", cookie.encode()))
+        await _json(call, {"id": key.id, "name": key.name})
+
+    async def log_out(self, call: Call) -> None:
+        """Ends the session of the cookie."""
+        self.gateway.sessions.close(call.headers)
+        cookie = f"{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"
+        call.extra_headers.append((b"set-cookie", cookie.encode()))
+        await _json(call, {})
+
+
+def show_target(target: Target) -> dict[str, Any]:
+    """A model as /v1/models lists it: OpenAI's four fields, and what haneul knows beside them."""
+    replica = target.replica
+    return {
+        "id": target.model,
+        "object": "model",
+        "created": target.created_us // MILLION,
+        "owned_by": target.engine,
+        "state": target.state,
+        "context_tokens": target.context_tokens,
+        "digest": target.digest,
+        "engine_version": target.engine_version,
+        "chip": target.chip,
+        "running": target.gate.busy.inside,
+        "waiting": target.gate.waiting,
+        "restarts": replica.restarts if replica else 0,
+        "price": show_price(target.price),
+    }
+
+
+def show_price(price: PriceRow | None) -> dict[str, Any] | None:
+    """A price with its unit in each name; None while it is unknown."""
+    if price is None:
+        return None
+    return {
+        "id": price.id,
+        "currency": price.currency,
+        "input_nano_per_million_tokens": price.input_nano,
+        "cached_nano_per_million_tokens": price.cached_nano,
+        "output_nano_per_million_tokens": price.output_nano,
+        "chip_nano_per_hour": price.hour_nano,
+        "basis": msgspec.Raw(price.basis.encode()),
+    }
+
+
+def _may_see(key: Key, row: RequestRow) -> bool:
+    return "admin" in key.scopes or row.key_id == key.id
+
+
+def _whole_number(query: dict[str, list[str]], name: str, *, default: int, most: int) -> int:
+    text = query.get(name, [str(default)])[0]
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= most:
+        raise BadRequest(f"'{name}' is a whole number from 1 to {most}.", param=name)
+    return int(text)
+
+
+async def _body(call: Call, kind: type[Any]) -> Any:
+    data = await call.body(max_bytes=SMALL_BODY_BYTES, within_s=SMALL_BODY_S)
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+        raise BadRequest(f"The request body is not as expected: {cause}.") from cause
+
+
+async def _json(call: Call, value: Any, status: int = 200) -> None:
+    await call.answer(status, msgspec.json.encode(value), JSON)

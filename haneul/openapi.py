@@ -1,0 +1,94 @@
+"""The OpenAPI description at /openapi.json, made from the structs that read the requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from haneul import __version__
+from haneul.base.wire import ChatRequest, CompletionRequest, EmbeddingRequest
+
+REF = "#/components/schemas/{name}"
+BODIES = {
+    "/v1/chat/completions": ChatRequest,
+    "/v1/completions": CompletionRequest,
+    "/v1/embeddings": EmbeddingRequest,
+}
+# method, address, what it does, whether it needs a key
+ADDRESSES = [
+    ("post", "/v1/chat/completions", "Answers a chat, whole or streamed.", True),
+    ("post", "/v1/completions", "Continues a text, whole or streamed.", True),
+    ("post", "/v1/embeddings", "Turns texts into vectors.", True),
+    ("get", "/v1/models", "The models this key may use.", True),
+    ("get", "/v1/models/{model}", "One model.", True),
+    ("get", "/haneul/v1/me", "The key that asks: budget, spent, rates.", True),
+    ("get", "/haneul/v1/usage", "Sums and newest requests.", True),
+    ("get", "/haneul/v1/requests/{id}", "The record of one request.", True),
+    ("get", "/haneul/v1/status", "Chips, models, version; scope admin.", True),
+    ("post", "/haneul/v1/models/start", "Loads a model; scope admin.", True),
+    ("post", "/haneul/v1/models/stop", "Unloads a model; scope admin.", True),
+    ("post", "/haneul/v1/session", "Logs the page in.", False),
+    ("delete", "/haneul/v1/session", "Logs the page out.", False),
+    ("get", "/healthz", "Whether the process answers.", False),
+    ("get", "/readyz", "Whether the default model answers.", False),
+    ("get", "/metrics", "Counts for Prometheus.", False),
+    ("get", "/openapi.json", "This description.", False),
+]
+ERROR = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+            "required": ["message", "type", "param", "code"],
+        }
+    },
+    "required": ["error"],
+}
+
+
+def document() -> dict[str, Any]:
+    """The whole description, OpenAPI 3.1."""
+    _, schemas = msgspec.json.schema_components(BODIES.values(), ref_template=REF)
+    paths: dict[str, dict[str, Any]] = {}
+    for method, address, text, needs_key in ADDRESSES:
+        paths.setdefault(address, {})[method] = _operation(address, text, needs_key)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "haneul", "version": __version__},
+        "paths": paths,
+        "components": {
+            "schemas": {**schemas, "Error": ERROR},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(address: str, text: str, needs_key: bool) -> dict[str, Any]:
+    error = {"application/json": {"schema": {"$ref": REF.format(name="Error")}}}
+    operation: dict[str, Any] = {
+        "summary": text,
+        "responses": {
+            "200": {"description": "What was asked for."},
+            "default": {"description": "An error.", "content": error},
+        },
+    }
+    if needs_key:
+        operation["security"] = [{"key": []}]
+    if address.endswith("}"):
+        name = address.rpartition("{")[2].rstrip("}")
+        schema = {"type": "string"}
+        operation["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": schema}
+        ]
+    if address in BODIES:
+        schema = {"$ref": REF.format(name=BODIES[address].__name__)}
+        content = {"application/json": {"schema": schema}}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation

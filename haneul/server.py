@@ -1,0 +1,66 @@
+"""The ASGI application: the hot path first, every other address from one table."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from haneul.api import Api
+from haneul.base.config import LOOPBACK
+from haneul.base.errors import MethodNotAllowed, NotAllowed, NotFound
+from haneul.services.call import Call, Receive, Scope, Send
+from haneul.services.chat import Gateway
+from haneul.services.openai import ROUTES
+
+Handler = Callable[[Call], Awaitable[None]]
+
+
+class Server:
+    """Answers HTTP on the public port and on the cloud's own socket alike."""
+
+    def __init__(self, gateway: Gateway, api: Api) -> None:
+        self._gateway = gateway
+        self._routes = api.routes()
+        self._only_loopback = gateway.config.host in LOOPBACK
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        call = Call(scope, receive, send)
+        await self._gateway.guard(call, self._answer)
+
+    async def _answer(self, call: Call) -> None:
+        self._check_host(call)
+        path, method = call.scope["path"], call.scope["method"]
+        if (route := ROUTES.get(path)) is not None:
+            if method != "POST":
+                raise MethodNotAllowed(f"{path} takes POST.")
+            await self._gateway.serve(call, route)
+            return
+        await self._handler(path, method)(call)
+
+    def _handler(self, path: str, method: str) -> Handler:
+        """The handler of an address; one that ends in '/' takes everything below it."""
+        methods = self._routes.get(path) or self._routes.get(_below(path, self._routes))
+        if methods is None:
+            raise NotFound()
+        handler = methods.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            raise MethodNotAllowed(f"{path} takes {', '.join(sorted(methods))}.")
+        return handler
+
+    def _check_host(self, call: Call) -> None:
+        """On loopback only loopback names are answered: a foreign name is DNS rebinding."""
+        if not self._only_loopback or call.is_local:
+            return
+        host = call.headers.get(b"host", b"").decode("latin-1").lower()
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        if name not in LOOPBACK:
+            raise NotAllowed("This cloud answers to loopback names only.")
+
+
+def _below(path: str, routes: dict[str, dict[str, Handler]]) -> str:
+    """The longest route ending in '/' that the path lies below; '' for none."""
+    found = [
+        route for route in routes if route.endswith("/") and path.startswith(route) and route != "/"
+    ]
+    return max(found, key=len, default="")
