@@ -1,0 +1,46 @@
+"""What every command shares: `--json`, an example in its help, errors with exit code 1."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from haneul.base.config import Config, load
+from haneul.base.errors import HaneulError
+from haneul.cli.show import fail
+from haneul.store.database import Database, open_database
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def command(name: str, *, example: str) -> Callable[[Any], click.Command]:
+    """A function as a command: its docstring is the help, with an example."""
+
+    def make(function: Any) -> click.Command:
+        function.__doc__ = f"{function.__doc__}\n\n\b\nExample:\n  {example}"
+
+        @functools.wraps(function)
+        def guarded(*arguments: Any, **options: Any) -> Any:
+            try:
+                return function(*arguments, **options)
+            except HaneulError as error:
+                fail(error, as_json=bool(options.get("as_json")))
+            except KeyboardInterrupt:
+                raise SystemExit(130) from None
+
+        return click.command(name)(guarded)
+
+    return make
+
+
+def config(**flags: Any) -> Config:
+    """The configuration that holds for this command."""
+    return load(flags).config
+
+
+def database(settings: Config) -> Database:
+    """The store of this home."""
+    return open_database(settings.database_url, settings.home)

@@ -1,0 +1,233 @@
+"""One honest fake engine: the OpenAI protocol over real HTTP, with every fault on demand.
+
+    async with FakeEngine(words=["sky", "blue"], delay_s=0.01) as engine:
+        ...  engine.url ...
+
+It answers each chat or completion with its words, one token each; a prompt has one token per
+blank-separated word. It counts what it was asked, what it gave and who hung up, so that a test can
+hold a ledger against it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+import uvicorn
+from msgspec import Struct
+
+
+class Faults(Struct, frozen=True, kw_only=True):
+    """What goes wrong, if anything."""
+
+    status: int = 200  # answered to every request when not 200
+    retry_after_s: int | None = None
+    die_after: int | None = None  # tokens, then the connection is cut
+    hang_after: int | None = None  # tokens, then silence
+    error_after: int | None = None  # tokens, then an error event
+    has_usage: bool = True  # of streams, when they ask for it
+    garbage: bool = False  # an answer that is not JSON
+
+
+class Seen(Struct):
+    """What the engine counted."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    hang_ups: int = 0
+    running: int = 0
+    bodies: list[dict[str, Any]] = []
+
+
+class FakeEngine:
+    """An engine on a free loopback port."""
+
+    def __init__(
+        self,
+        *,
+        words: list[str] | None = None,
+        delay_s: float = 0.0,
+        faults: Faults | None = None,
+        models: tuple[str, ...] = ("echo",),
+    ) -> None:
+        self.words = words or ["one", "two", "three", "four"]
+        self.delay_s = delay_s
+        self.faults = faults or Faults()
+        self.models = models
+        self.seen = Seen()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        config = uvicorn.Config(self._app, log_level="critical", lifespan="off", ws="none")
+        self._server = uvicorn.Server(config)
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """Its address, up to where /v1 begins."""
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._server._serve([self._socket]))
+        while not self._server.started:  # noqa: ASYNC110 - uvicorn offers no event for it
+            await asyncio.sleep(0.005)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.should_exit = self._server.force_exit = True
+        if self._task is not None:
+            await self._task
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        if scope["method"] == "GET":
+            data = [{"id": name, "object": "model"} for name in self.models]
+            await _json(send, 200, {"object": "list", "data": data})
+            return
+        self.seen.requests += 1
+        request = msgspec.json.decode(body)
+        self.seen.bodies.append(request)
+        if self.faults.status != 200:
+            await self._refuse(send)
+            return
+        self.seen.running += 1
+        gone = asyncio.create_task(receive())
+        try:
+            await self._answer(scope["path"], request, send, gone)
+        finally:
+            self.seen.running -= 1
+            gone.cancel()
+
+    async def _refuse(self, send: Any) -> None:
+        error = {"message": "the fake refuses", "type": "fake", "param": None, "code": "fake"}
+        headers = []
+        if self.faults.retry_after_s is not None:
+            headers = [(b"retry-after", str(self.faults.retry_after_s).encode())]
+        await _json(send, self.faults.status, {"error": error}, headers)
+
+    async def _answer(
+        self, path: str, request: dict[str, Any], send: Any, gone: asyncio.Task[Any]
+    ) -> None:
+        prompt_tokens = _count_words(request.get("messages") or request.get("prompt") or "")
+        self.seen.prompt_tokens += prompt_tokens
+        if self.faults.garbage:
+            await _whole(send, 200, b"<html>not JSON</html>")
+            return
+        words = self.words[: request.get("max_completion_tokens") or request.get("max_tokens")]
+        if path.endswith("/embeddings"):
+            data = [{"object": "embedding", "index": 0, "embedding": [1.0, 0.0]}]
+            tokens = _count_words(request["input"])
+            usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+            await _json(send, 200, {"object": "list", "data": data, "usage": usage})
+        elif request.get("stream"):
+            await self._stream(path, request, words, prompt_tokens, send, gone)
+        else:
+            text = "".join([word async for word in self._words(words, gone)])
+            usage = _usage(prompt_tokens, len(words))
+            choice = {"index": 0, "finish_reason": "stop", **_content(path, text, whole=True)}
+            await _json(
+                send, 200, {"id": "fake-1", "object": "fake", "choices": [choice], "usage": usage}
+            )
+
+    async def _stream(
+        self,
+        path: str,
+        request: dict[str, Any],
+        words: list[str],
+        prompt_tokens: int,
+        send: Any,
+        gone: asyncio.Task[Any],
+    ) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        options = request.get("stream_options") or {}
+        given = 0
+        async for word in self._words(words, gone):
+            given += 1
+            chunk: dict[str, Any] = {"id": "fake-1", "choices": [{"index": 0, **_content(path, word)}]}
+            if options.get("continuous_usage_stats"):
+                chunk["usage"] = _usage(prompt_tokens, given)
+            await _event(send, chunk)
+        if given == self.faults.die_after:
+            return  # without the last body message uvicorn cuts the connection
+        if given == self.faults.error_after:
+            await _event(send, {"error": {"message": "the fake broke", "type": "fake"}})
+        elif not gone.done():
+            last = {"index": 0, **_content(path, ""), "finish_reason": "stop"}
+            await _event(send, {"id": "fake-1", "choices": [last]})
+            if options.get("include_usage") and self.faults.has_usage:
+                usage = _usage(prompt_tokens, given)
+                await _event(send, {"id": "fake-1", "choices": [], "usage": usage})
+            await send(
+                {"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True}
+            )
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _words(self, words: list[str], gone: asyncio.Task[Any]) -> AsyncIterator[str]:
+        """One word at a time, until a fault or the client's going away."""
+        for number, word in enumerate(words):
+            if number in (self.faults.die_after, self.faults.error_after):
+                return
+            wait_s = 3600.0 if number == self.faults.hang_after else self.delay_s
+            if wait_s:
+                await asyncio.wait([gone], timeout=wait_s)
+            if gone.done():
+                self.seen.hang_ups += 1
+                return
+            self.seen.completion_tokens += 1
+            yield word + " "
+
+
+def _content(path: str, text: str, *, whole: bool = False) -> dict[str, Any]:
+    if not path.endswith("/chat/completions"):
+        return {"text": text}
+    message = {"role": "assistant", "content": text}
+    return {"message": message} if whole else {"delta": {"content": text}}
+
+
+def _usage(prompt: int, completion: int) -> dict[str, int]:
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+
+
+def _count_words(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value.split())
+    if isinstance(value, list):
+        return sum(_count_words(item) for item in value)
+    return _count_words(value.get("content", "")) if isinstance(value, dict) else 1
+
+
+async def _event(send: Any, value: Any) -> None:
+    data = b"data: " + msgspec.json.encode(value) + b"\n\n"
+    await send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+async def _json(
+    send: Any, status: int, value: Any, headers: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    await _whole(send, status, msgspec.json.encode(value), headers)
+
+
+async def _whole(
+    send: Any, status: int, data: bytes, headers: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    head = [(b"content-type", b"application/json"), *(headers or [])]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": data})
