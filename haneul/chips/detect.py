@@ -1,0 +1,51 @@
+"""What chips are here: the CPU from Linux's own files, accelerators from their makers' tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from haneul.chips.accelerators import Run, find_accelerators, run_tool
+from haneul.chips.bandwidth import measure_bandwidth
+from haneul.chips.catalogue import complete, load_catalogue
+from haneul.chips.chip import Chip, chip_id
+from haneul.chips.host import Host, read_host
+
+
+def detect(*, root: Path = Path("/"), run: Run = run_tool, measure: bool = True) -> list[Chip]:
+    """The CPU first, then every accelerator; blocks for up to half a second, longer per tool.
+
+    With measure, the CPU's memory bandwidth is measured; without, it stays unknown.
+    """
+    catalogue = load_catalogue()
+    cpu = cpu_of(read_host(root))
+    if measure:
+        cpu = _with_bandwidth(cpu)
+    return [cpu, *(complete(catalogue, chip) for chip in find_accelerators(run, root))]
+
+
+def cpu_of(host: Host) -> Chip:
+    """The host's processor as a chip, its bandwidth still unknown."""
+    processor = host.processor
+    sources = {"cores": host.cores_source}
+    if host.memory_bytes is not None:
+        sources["memory_bytes"] = host.memory_source
+    if host.memory_free_bytes is not None:
+        sources["memory_free_bytes"] = host.memory_source
+    return Chip(
+        id=chip_id("cpu", processor.vendor, processor.name, cores=host.cores),
+        name=processor.name,
+        kind="cpu",
+        vendor=processor.vendor,
+        cores=host.cores,
+        memory_bytes=host.memory_bytes,
+        memory_free_bytes=host.memory_free_bytes,
+        instruction_sets=processor.instruction_sets,
+        sources=sources,
+    )
+
+
+def _with_bandwidth(cpu: Chip) -> Chip:
+    measured = measure_bandwidth(cpu.cores or 1, free_bytes=cpu.memory_free_bytes)
+    return replace(cpu, bandwidth=measured, sources=cpu.sources | {"bandwidth": measured.source})
