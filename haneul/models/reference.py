@@ -119,9 +119,9 @@ def _page(kind: Kind, path: str) -> Reference:
 def _wheel(text: str) -> Reference:
     found = WHEEL.fullmatch(text.removeprefix("wheel:"))
     if found is None:
-        raise BadRequest(f"'{text}' is not of the form wheel:NAME==VERSION:path/in/wheel.gguf.")
+        raise BadRequest(f"'{text}' is not of the form wheel:NAME==VERSION:path/in/the/wheel.")
     name, version, member = found.groups()
-    return Reference(kind="wheel", name=name, revision=version, file=_inside(member))
+    return Reference(kind="wheel", name=name, revision=version, file=_inside(member, suffix=""))
 
 
 def _hub(text: str) -> Reference | None:
@@ -157,11 +157,11 @@ def _repository(kind: Kind, name: str, revision: str) -> Reference:
     return Reference(kind=kind, name=name, revision=revision)
 
 
-def _inside(path: str) -> str:
+def _inside(path: str, *, suffix: str = ".gguf") -> str:
     """A path within a repository or a wheel: relative, and never upwards."""
     steps = path.split("/")
-    if not path.lower().endswith(".gguf") or any(step in ("", ".", "..") for step in steps):
-        raise BadRequest(f"'{path}' is not the path of a .gguf file in there.")
+    if not path.lower().endswith(suffix) or any(step in ("", ".", "..") for step in steps):
+        raise BadRequest(f"'{path}' is not the path of a {suffix} file in there.")
     return path
 
 

@@ -78,7 +78,6 @@ def test_text_means_what_people_mean_by_it_elsewhere(text, meaning):
         "file:///a.gguf",
         "wheel:a:b.gguf",
         "wheel:a==1:../b.gguf",
-        "wheel:a==1:b.py",
         "C:\\models\\a.gguf",
     ],
 )

@@ -1,0 +1,128 @@
+"""Model files by their content: HOME/models/blobs/sha256-HEX, and the names they were pulled by.
+
+A digest has one form and nothing else becomes a path; a symbolic link is never taken for a blob.
+Beside the blobs lie `partial` (what is being fetched), `locks`, and `names`: one small file per
+name that was pulled, so that a second pull needs no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from haneul.base.errors import BadRequest, CommandError, NotFound
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """What is remembered of a pull: which bytes a name stands for, and where they came from."""
+
+    name: str
+    sha256: str
+    bytes: int
+    source: str
+    revision: str
+    licence: str
+
+
+class Blobs:
+    """The store under HOME/models. Every method may touch the disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.partial = folder / "partial"
+        self.locks = folder / "locks"
+        self._blobs = folder / "blobs"
+        self._names = folder / "names"
+
+    def open(self) -> None:
+        """Makes the folders. Raises CommandError."""
+        try:
+            for folder in (self.partial, self.locks, self._blobs, self._names):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as cause:
+            raise CommandError(f"The model folder cannot be made: {cause.strerror}.") from cause
+
+    def path(self, sha256: str) -> Path:
+        """Where the blob of that digest is or would be. Raises BadRequest for anything else."""
+        if not SHA256.fullmatch(sha256):
+            raise BadRequest("A digest is 64 hexadecimal digits in lower case.")
+        return self._blobs / f"sha256-{sha256}"
+
+    def size(self, sha256: str) -> int | None:
+        """Bytes of the blob; None when there is none (a link in its place is none)."""
+        try:
+            found = self.path(sha256).lstat()
+        except OSError:
+            return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def take(self, file: Path, sha256: str) -> Path:
+        """Moves a finished, synced file of this file system in, durably; returns its path."""
+        path = self.path(sha256)
+        file.replace(path)
+        _sync_folder(path.parent)
+        return path
+
+    def verify(self, sha256: str) -> bool:
+        """Whether the blob's bytes still have its digest; reads all of it."""
+        if self.size(sha256) is None:
+            raise NotFound("There is no such blob.")
+        return file_sha256(self.path(sha256)) == sha256
+
+    def remove(self, sha256: str) -> None:
+        """Deletes the blob and every name that stood for it. Raises NotFound."""
+        try:
+            self.path(sha256).unlink()
+        except FileNotFoundError as cause:
+            raise NotFound("There is no such blob.") from cause
+        for path in self._names.glob("*.json"):
+            kept = _read(path)
+            if kept is not None and kept.sha256 == sha256:
+                path.unlink(missing_ok=True)
+
+    def remember(self, kept: Kept) -> None:
+        """Notes which blob a name stands for from now on."""
+        path = self._name_path(kept.name)
+        fresh = path.with_suffix(f".{os.getpid()}")
+        fresh.write_bytes(msgspec.json.encode(kept))
+        fresh.replace(path)
+
+    def recall(self, name: str) -> Kept | None:
+        """What the name was pulled to, if that blob is still here in its size."""
+        kept = _read(self._name_path(name))
+        if kept is None or kept.name != name or not SHA256.fullmatch(kept.sha256):
+            return None
+        return kept if self.size(kept.sha256) == kept.bytes else None
+
+    def _name_path(self, name: str) -> Path:
+        return self._names / (hashlib.sha256(name.encode()).hexdigest() + ".json")
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(path: Path) -> Kept | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Kept)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
