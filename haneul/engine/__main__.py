@@ -1,0 +1,202 @@
+"""`python -m haneul.engine FILE --uds PATH`: serves one model until told to stop.
+
+Exit codes: 0 told to stop, 2 wrong arguments, 3 the file cannot be served, 4 the kernel died.
+For 3 and 4 the last line on standard error is JSON: {"error": reason}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import msgspec
+import uvicorn
+
+from haneul.base.errors import BrokenFile, HaneulError
+from haneul.base.gguf import Header, check_file
+from haneul.base.log import open_log
+from haneul.engine.llama import LlamaKernel, Settings
+from haneul.engine.protect import cores, die_with_parent, protect
+from haneul.engine.server import Engine
+from haneul.engine.slots import Slots
+
+CONTEXT_TOKENS = 4096  # of one sequence, unless more is asked for
+QUEUE_S = 120.0  # in the line before the kernel
+DRAIN_S = 5.0
+BACKLOG = 256
+FILE_BROKEN, KERNEL_DIED = 3, 4
+
+
+class Front(uvicorn.Server):
+    """uvicorn, with the signals left to us: a stop first lets answers end."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        return nullcontext()
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m haneul.engine",
+        description="Serve one GGUF model with the OpenAI protocol.",
+    )
+    parser.add_argument("file", type=Path, help="a GGUF file")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--uds", type=Path, help="Unix socket to listen on (mode 0600)")
+    where.add_argument("--port", type=int, help="port on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--name", default="", help="the model's name in answers")
+    parser.add_argument("--slots", type=int, default=4, help="sequences at a time")
+    parser.add_argument("--context", type=int, default=0, help="tokens per sequence; 0: up to 4096")
+    parser.add_argument("--threads", type=int, default=0, help="0: one per core")
+    parser.add_argument("--queue", type=int, default=64, help="requests waiting beyond the slots")
+    parser.add_argument("--nice", type=int, default=0, help="lower priority, 0 to 19")
+    parser.add_argument("--die-with-parent", action="store_true", help="be killed when it ends")
+    return parser.parse_args()
+
+
+def context_tokens(header: Header, asked: int) -> int:
+    """Tokens of one sequence: what is asked for, within what the model was trained on."""
+    architecture = header.metadata.get("general.architecture")
+    trained = header.metadata.get(f"{architecture}.context_length")
+    wanted = asked or CONTEXT_TOKENS
+    return min(wanted, trained) if isinstance(trained, int) and trained > 0 else wanted
+
+
+def kernel_folder(uds: Path | None) -> Path:
+    """An empty private folder for the kernel's sockets; a killed engine's is found again."""
+    if uds is None:
+        return Path(tempfile.mkdtemp(prefix="haneul-"))
+    folder = uds.with_suffix(".kernel")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def listen(uds: Path | None, port: int) -> socket.socket:
+    """A socket that already takes connections, on which a loading engine answers 503."""
+    if uds is None:
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
+    else:
+        uds.unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listening.bind(str(uds))
+        uds.chmod(0o600)
+    listening.listen(BACKLOG)
+    listening.setblocking(False)
+    return listening
+
+
+async def serve(options: argparse.Namespace, header: Header) -> int:
+    """Runs the engine; returns its exit code."""
+    settings = Settings(
+        file=options.file.absolute(),
+        context_tokens=context_tokens(header, options.context),
+        slots=options.slots,
+        threads=options.threads or cores(),
+        folder=kernel_folder(options.uds),
+    )
+    kernel = LlamaKernel(settings)
+    slots = Slots(slots=options.slots, queue_max=options.queue, wait_s=QUEUE_S)
+    name = options.name or options.file.stem
+    engine = Engine(kernel, name=name, aliases={options.file.stem}, slots=slots)
+    listening = listen(options.uds, options.port or 0)
+    front = Front(
+        uvicorn.Config(
+            engine,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            log_level="warning",
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=1,
+        )
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    serving = asyncio.create_task(front.serve(sockets=[listening]))
+    _tell(listening)
+    try:
+        return await _until_stopped(engine, kernel, stop)
+    finally:
+        front.should_exit = True
+        await serving
+        await kernel.close()
+        if options.uds is not None:
+            options.uds.unlink(missing_ok=True)
+
+
+async def _until_stopped(engine: Engine, kernel: LlamaKernel, stop: asyncio.Event) -> int:
+    """Loads the model, then waits for the order to stop or the kernel's end."""
+    stopping = asyncio.create_task(stop.wait())
+    loading = asyncio.create_task(kernel.start())
+    dying = None
+    try:
+        await asyncio.wait({stopping, loading}, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.done():
+            engine.facts = loading.result()
+            dying = asyncio.create_task(kernel.died())
+            await asyncio.wait({stopping, dying}, return_when=asyncio.FIRST_COMPLETED)
+            if not stopping.done():
+                return _fail(dying.result(), KERNEL_DIED)
+        await _drain(engine)
+        return 0
+    except BrokenFile as error:
+        return _fail(error.message, FILE_BROKEN)
+    except HaneulError as error:
+        return _fail(error.message, KERNEL_DIED)
+    finally:
+        for task in (stopping, loading, dying):
+            if task is not None:
+                task.cancel()
+
+
+async def _drain(engine: Engine) -> None:
+    """Takes nothing new, and gives what runs a few seconds to end."""
+    engine.is_draining = True
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            await engine.slots.idle.wait()
+    except TimeoutError:
+        pass  # they are cut; their clients see a stream without an end
+
+
+def _tell(listening: socket.socket) -> None:
+    """One JSON line on standard output: where the engine listens."""
+    at = listening.getsockname()
+    where = at if isinstance(at, str) else f"http://{at[0]}:{at[1]}"
+    print(msgspec.json.encode({"listening": where}).decode(), flush=True)
+
+
+def _fail(reason: str, code: int) -> int:
+    print(msgspec.json.encode({"error": reason}).decode(), file=sys.stderr, flush=True)
+    return code
+
+
+def main() -> int:
+    parent = os.getppid()  # asked for before anything slow
+    options = arguments()
+    if options.die_with_parent:
+        die_with_parent(parent)
+    protect(nice=options.nice)
+    open_log(None, "warning")
+    try:
+        header = check_file(options.file)
+    except BrokenFile as error:
+        return _fail(error.message, FILE_BROKEN)
+    config = uvicorn.Config("", loop="auto", log_config=None)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        return runner.run(serve(options, header))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""The process that holds the genuine llama-server: `python -m haneul.engine.llama_server SPEC`.
+
+A process of its own, because loading a model holds Python's interpreter lock for seconds, and so
+that a crash in native code leaves the front able to say what happened. One JSON line on standard
+output tells that the model is loaded; then the process only waits to be killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import msgspec
+import xllamacpp
+from msgspec import Struct
+
+from haneul.engine.protect import die_with_parent, protect
+
+
+class Spec(Struct, frozen=True, kw_only=True):
+    """What one llama-server is to load, and where it listens."""
+
+    file: str
+    socket: str
+    parent: int  # process id
+    context_tokens: int  # of one sequence
+    slots: int
+    threads: int
+    batch_tokens: int
+    is_embedding: bool = False
+
+
+def parameters(spec: Spec) -> xllamacpp.CommonParams:
+    """llama-server's settings: each that differs from its default is here for a reason."""
+    p = xllamacpp.CommonParams()
+    p.model.path = spec.file
+    p.hostnames = [spec.socket]  # a path that ends in .sock is a Unix socket
+    p.n_parallel = spec.slots
+    p.n_ctx = spec.context_tokens * spec.slots
+    p.kv_unified = False  # each sequence owns its context: no neighbour can take its cells
+    p.fit_params = False  # the context is what was asked for, never silently less
+    p.n_batch = p.n_ubatch = spec.batch_tokens  # a hang-up is seen between two batches
+    p.cpuparams.n_threads = p.cpuparams_batch.n_threads = spec.threads
+    p.cache_ram_mib = 0  # no second cache beside the slots: memory stays what was planned
+    p.prefill_assistant = False  # OpenAI: a last assistant message is history, not a beginning
+    p.sse_ping_interval = -1
+    p.endpoint_metrics = True
+    p.ui = False
+    p.verbosity = 1  # errors only
+    if spec.is_embedding:
+        p.embedding = True
+        p.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    return p
+
+
+def main() -> None:
+    spec = msgspec.json.decode(sys.argv[1], type=Spec)
+    die_with_parent(spec.parent)
+    protect()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-c is for the front, which kills us
+    try:
+        server = xllamacpp.Server(parameters(spec))
+    except RuntimeError as cause:
+        print(msgspec.json.encode({"error": str(cause)}).decode(), flush=True)
+        os._exit(3)
+    print(msgspec.json.encode({"ready": server.listening_address}).decode(), flush=True)
+    while True:
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()
