@@ -84,9 +84,7 @@ def _operation(address: str, text: str, needs_key: bool) -> dict[str, Any]:
     if address.endswith("}"):
         name = address.rpartition("{")[2].rstrip("}")
         schema = {"type": "string"}
-        operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": schema}
-        ]
+        operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": schema}]
     if address in BODIES:
         schema = {"$ref": REF.format(name=BODIES[address].__name__)}
         content = {"application/json": {"schema": schema}}

@@ -73,14 +73,24 @@ def load(flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os
     for level, found in _levels(flags or {}, environ):
         known = {name: value for name, value in found.items() if value is not None}
         try:
-            msgspec.convert(known, Config, strict=level not in ("environment", "flag"))
+            _convert(known, strict=level not in ("environment", "flag"))
         except msgspec.ValidationError as cause:
             raise CommandError(f"configuration ({level}): {cause}") from cause
         values |= known
         origin |= dict.fromkeys(known, level)
-    config = msgspec.convert(values, Config, strict=False)
+    config = _convert(values, strict=False)
     home = config.home.expanduser().absolute()
     return Loaded(msgspec.structs.replace(config, home=home), origin)
+
+
+def _convert(values: dict[str, Any], *, strict: bool) -> Config:
+    return msgspec.convert(values, Config, strict=strict, dec_hook=_path)
+
+
+def _path(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    raise NotImplementedError
 
 
 def _levels(

@@ -68,4 +68,5 @@ def open_log(path: Path | None, level: str = "info") -> None:
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    root.setLevel("WARNING")  # libraries speak up only when something is wrong
+    logging.getLogger("haneul").setLevel(level.upper())

@@ -22,7 +22,6 @@ from haneul.store.prices import PriceRow
 
 LISTING_S = 10.0
 LISTING_MAX_BYTES = 4 << 20
-ANY_MODEL = "*"  # the price of an engine's models that have none of their own
 
 
 class _Model(msgspec.Struct, frozen=True):
@@ -71,7 +70,7 @@ def add(
     )
     price = PriceRow(
         id=new_id("prc"),
-        model=ANY_MODEL,
+        model=price_queries.ANY_MODEL,
         engine=name,
         currency=settings.currency,
         input_nano=parse_money(price_in),
@@ -96,7 +95,10 @@ def ls(as_json: bool) -> None:
     """Lists the engines beside the embedded ones."""
     store = database(config())
     rows = store.run(queries.every)
-    prices = {row.name: store.run(price_queries.in_force, ANY_MODEL, row.name) for row in rows}
+    prices = {
+        row.name: store.run(price_queries.in_force, price_queries.ANY_MODEL, row.name)
+        for row in rows
+    }
     if as_json:
         print_json(
             [
@@ -150,14 +152,16 @@ async def _list_models(base: str, headers: dict[str, str]) -> list[str]:
     """What the engine says it serves. Raises CommandError."""
     timeout = aiohttp.ClientTimeout(total=LISTING_S)
     try:
-        async with aiohttp.ClientSession(trust_env=True, timeout=timeout, headers=headers) as web:
-            async with web.get(f"{base}/v1/models", allow_redirects=False) as answer:
-                data = await answer.content.read(LISTING_MAX_BYTES)
-                if answer.status != 200:
-                    raise CommandError(
-                        f"{base}/v1/models answered with status {answer.status}: give the key with "
-                        "--key-file, or the models with --model"
-                    )
+        async with (
+            aiohttp.ClientSession(trust_env=True, timeout=timeout, headers=headers) as web,
+            web.get(f"{base}/v1/models", allow_redirects=False) as answer,
+        ):
+            data = await answer.content.read(LISTING_MAX_BYTES)
+            if answer.status != 200:
+                raise CommandError(
+                    f"{base}/v1/models answered with status {answer.status}: give the key with "
+                    "--key-file, or the models with --model"
+                )
         return [model.id for model in msgspec.json.decode(data, type=_Models).data]
     except (aiohttp.ClientError, TimeoutError, ValueError) as cause:
         raise CommandError(

@@ -19,6 +19,11 @@ from haneul.store import prices as price_queries
 from haneul.store.ledger import ChipHourRow, RequestRow, UsageRow
 from haneul.store.prices import PriceRow
 
+USAGE_COLUMNS = (
+    *("KEY", "MODEL", "ENGINE", ">REQUESTS", ">NOT DONE", ">PROMPT", ">CACHED", ">ANSWER"),
+    *(">COST BY TOKEN", ">COST BY HOUR"),
+)
+
 
 @command("usage", example="haneul usage --days 7 --key research")
 @click.option("--days", type=click.IntRange(1, 3660), default=30, show_default=True)
@@ -44,8 +49,7 @@ def usage(days: int, key_name: str | None, as_json: bool) -> None:
         print_json({"days": days, "usage": rows, "owned": _owned(hours, rows, settings.currency)})
         return
     print_table(
-        ("KEY", "MODEL", "ENGINE", ">REQUESTS", ">NOT DONE", ">PROMPT", ">CACHED", ">ANSWER")
-        + (">COST BY TOKEN", ">COST BY HOUR"),
+        USAGE_COLUMNS,
         [_usage_row(row, names) for row in rows],
         empty=f"Nothing was used in the last {days} days.",
     )
@@ -174,6 +178,6 @@ def _print_owned(owned: dict[str, Any]) -> None:
     share = "unknown" if owned["busy_share"] is None else f"{owned['busy_share']:.1%}"
     click.echo(
         f"\nOwning the chips for {owned['hours']:.2f} h cost "
-        f"{show_money(owned['cost_nano'], currency)}; requests kept them busy for {share} of it and "
-        f"were billed {show_money(owned['billed_nano'], currency)}."
+        f"{show_money(owned['cost_nano'], currency)}; requests kept them busy for {share} of it "
+        f"and were billed {show_money(owned['billed_nano'], currency)}."
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, Integer, func, insert, select
+from sqlalchemy import BigInteger, Connection, Integer, func, insert, select
 
 from haneul.store import schema
 from haneul.store.rows import all_rows, one_row
@@ -111,9 +111,9 @@ def usage(
         select(
             *groups,
             func.count().label("requests"),
-            func.sum((column.state != "done").cast(Integer)).label("failed"),
+            func.sum((column.state != "done").cast(Integer)).cast(BigInteger).label("failed"),
             *(
-                func.sum(column[name]).label(name)
+                func.sum(column[name]).cast(BigInteger).label(name)
                 for name in (
                     "prompt_tokens",
                     "cached_tokens",

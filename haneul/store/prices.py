@@ -9,6 +9,8 @@ from sqlalchemy import Connection, insert, select
 from haneul.store import schema
 from haneul.store.rows import all_rows, one_row
 
+ANY_MODEL = "*"  # the price of an engine's models that have none of their own
+
 
 class PriceRow(Struct, frozen=True, kw_only=True):
     """Nano-units per million tokens, and per hour of the chip (0 for a provider's)."""

@@ -1,0 +1,117 @@
+"""`haneul pull`, `ls`, `rm`: the models on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import click
+import msgspec
+
+from haneul.base import places
+from haneul.base.errors import NotFound
+from haneul.base.units import now_us, show_bytes, show_time
+from haneul.chips.estimate import show
+from haneul.cli.command import command, config, database, json_option
+from haneul.cli.progress import PullProgress
+from haneul.cli.show import console, print_json, print_table
+from haneul.models import catalogue, hub
+from haneul.models.blobs import Blobs
+from haneul.store import audit
+from haneul.store import models as queries
+from haneul.store.models import ModelRow
+
+
+@command("pull", example="haneul pull qwen2.5-coder:0.5b")
+@click.argument("model")
+@json_option
+def pull(model: str, as_json: bool) -> None:
+    """Brings a model here: a catalogue name, hf:ORG/REPO:QUANT, modelscope:…, a URL or a file."""
+    row = pull_row(model)
+    if as_json:
+        print_json(_facts(row))
+    else:
+        click.echo(f"{row.name}: {show_bytes(row.bytes)} from {row.source}, sha256:{row.digest}")
+
+
+def pull_row(model: str) -> ModelRow:
+    """Pulls with progress on standard error. Raises FetchFailed and its kin."""
+    settings = config()
+    store = database(settings)
+    with PullProgress(console(stderr=True)) as progress:
+        return asyncio.run(
+            hub.ensure(
+                model,
+                database=store,
+                folder=places.blobs(settings.home),
+                on_progress=progress.report,
+                actor="cli",
+            )
+        )
+
+
+@command("ls", example="haneul ls --all")
+@click.option("--all", "is_all", is_flag=True, help="The catalogue too: what could be pulled.")
+@json_option
+def ls(is_all: bool, as_json: bool) -> None:
+    """Lists the models on this machine."""
+    rows = database(config()).run(queries.every)
+    here = {row.name for row in rows}
+    entries = [entry for entry in catalogue.load().entries if is_all and entry.name not in here]
+    if as_json:
+        rest = [{"name": entry.name, "size": entry.size} for entry in entries]
+        print_json({"models": [_facts(row) for row in rows], "catalogue": rest})
+        return
+    print_table(
+        ("NAME", ">SIZE", "WEIGHTS", "LICENCE", "SOURCE", "PULLED"),
+        [
+            *(_row(row) for row in rows),
+            *(
+                (
+                    entry.name,
+                    show(entry.size),
+                    entry.shape.quantisation,
+                    entry.licence,
+                    "can be pulled" if entry.sources else "can be planned for",
+                    "no",
+                )
+                for entry in entries
+            ),
+        ],
+        empty="No models here yet: haneul pull smollm2:135m",
+    )
+
+
+@command("rm", example="haneul rm qwen2.5-coder:0.5b")
+@click.argument("model")
+@json_option
+def rm(model: str, as_json: bool) -> None:
+    """Removes a model and its file; a running cloud unloads it within seconds."""
+    settings = config()
+    store = database(settings)
+    row = store.run(queries.get, model) or store.run(queries.get, hub.name_of(model))
+    if row is None:
+        raise NotFound(f"there is no model '{model}' here")
+    store.run(queries.remove, row.name, now_us())
+    store.run(audit.note, "cli", "model.remove", row.name, row.digest)
+    if not any(other.digest == row.digest for other in store.run(queries.every)):
+        Blobs(places.blobs(settings.home)).remove(row.digest)
+    if as_json:
+        print_json({"removed": row.name, "digest": row.digest})
+    else:
+        click.echo(f"Removed {row.name}.")
+
+
+def _facts(row: ModelRow) -> dict[str, Any]:
+    return {**msgspec.structs.asdict(row), "shape": msgspec.json.decode(row.shape)}
+
+
+def _row(row: ModelRow) -> tuple[str, ...]:
+    return (
+        row.name,
+        show_bytes(row.bytes),
+        hub.shape(row).quantisation,
+        row.licence or "unknown",
+        row.source,
+        show_time(row.pulled_us),
+    )

@@ -1,0 +1,197 @@
+"""The first screen: chips, what runs here at which speed and price, the key, a first answer."""
+
+from __future__ import annotations
+
+import time
+
+import aiohttp
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from haneul import __version__
+from haneul.base.units import show_bytes, show_duration, show_money
+from haneul.chips.chip import Chip
+from haneul.chips.cost import HourCost
+from haneul.chips.estimate import show
+from haneul.chips.footprint import Fit, fits, footprint
+from haneul.cloud import Cloud
+from haneul.models import catalogue
+from haneul.models.catalogue import Entry
+from haneul.services import tariff
+from haneul.services.keys import Made
+from haneul.services.roster import CONTEXT_TOKENS
+from haneul.services.targets import Target
+from haneul.services.tariff import Forecast
+
+SHOWN_MAX = 8  # of the catalogue, the largest that fit first
+ANSWER_S = 120.0
+
+
+def greeting(out: Console, cloud: Cloud) -> None:
+    """What this machine is, and what it could run."""
+    out.print(f"\n[bold]haneul[/] {__version__}  [dim]하늘, the open AI cloud[/]")
+    out.print(f"listening on [bold]{cloud.base_url.removesuffix('/v1')}[/]\n")
+    out.print("[bold]Chips[/]")
+    for chip in cloud.chips:
+        out.print(f"  {escape(_chip(chip))}")
+    out.print(f"  [dim]owning it costs {_hour(cloud.hour)}[/]")
+    if cloud.recovered:
+        out.print(f"  [dim]{cloud.recovered} requests cut off by the last stop were booked[/]")
+    out.print("\n[bold]Models that run here[/] [dim](forecast before any download)[/]")
+    _models(out, cloud)
+
+
+def _chip(chip: Chip) -> str:
+    facts = [
+        f"{chip.count} × {chip.name}" if chip.count > 1 else chip.name,
+        f"{chip.cores} cores" if chip.cores else "cores unknown",
+        f"{show_bytes(chip.memory_bytes)} memory" if chip.memory_bytes else "memory unknown",
+        f"{show_bytes(chip.memory_free_bytes)} free" if chip.memory_free_bytes else "",
+        f"{show(chip.bandwidth)} {chip.bandwidth.source}" if chip.bandwidth else "",
+    ]
+    return ", ".join(fact for fact in facts if fact)
+
+
+def _hour(hour: HourCost) -> str:
+    low, mid, high = (
+        show_money(nano, hour.currency, digits=4)
+        for nano in (hour.low_nano, hour.total_nano, hour.high_nano)
+    )
+    return f"{mid} an hour ({low} to {high}), from the fleet file; yours goes to HOME/fleet.toml"
+
+
+def _models(out: Console, cloud: Cloud) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
+    for name in (
+        "  MODEL",
+        "SIZE",
+        "MEMORY",
+        "ONE ANSWER",
+        "ALL SLOTS",
+        "1M TOKENS OUT",
+        "LICENCE",
+    ):
+        table.add_column(name, no_wrap=True)
+    found = [(entry, _fit(cloud, entry)) for entry in catalogue.load().entries]
+    able = [(entry, fit) for entry, fit in found if fit.fits and entry.sources]
+    able.sort(key=lambda pair: pair[0].shape.parameters)
+    for entry, fit in able[:SHOWN_MAX]:
+        said = tariff.forecast(entry.shape, cloud.chip, slots=cloud.config.slots)
+        cost = tariff.token_cost(cloud.fleet, cloud.hour, said)
+        table.add_row(
+            f"  [bold]{entry.name}[/]",
+            size(entry),
+            show(fit.needed),
+            show(said.decode) if said.decode else "unknown",
+            show(said.capacity) if said.capacity else "unknown",
+            _money(cost.output.low_nano, cost.output.high_nano, cost.currency)
+            if cost
+            else "unknown",
+            entry.licence,
+        )
+    out.print(table)
+    rest = len(found) - len(able[:SHOWN_MAX])
+    if rest > 0:
+        out.print(f"  [dim]{rest} more in the catalogue: haneul ls --all[/]")
+
+
+def _fit(cloud: Cloud, entry: Entry) -> Fit:
+    context = min(cloud.config.context_tokens or CONTEXT_TOKENS, entry.shape.context_tokens)
+    need = footprint(entry.shape, context_tokens=context, slots=cloud.config.slots)
+    return fits(need, cloud.chip)
+
+
+def size(entry: Entry) -> str:
+    """The size of a model's file: exact, or with its interval."""
+    return show(entry.size)
+
+
+def _money(low_nano: int, high_nano: int, currency: str) -> str:
+    low, high = (show_money(nano, currency, digits=3) for nano in (low_nano, high_nano))
+    return f"{low} to {high.removeprefix(currency).strip()}"
+
+
+def engine(out: Console, target: Target, known: Forecast, *, is_new: bool) -> None:
+    """What the engine did, and the price that follows."""
+    when = "measured just now" if is_new else "measured before"
+    speeds = known.named()
+    out.print(f"\n[bold]{escape(target.model)}[/] is ready on {target.engine_version}")
+    if target.replica is not None and target.replica.load_s is not None:
+        out.print(f"  loaded in {show_duration(target.replica.load_s)}")
+    if speeds:
+        out.print(
+            f"  {when}: {show(speeds['decode'])} for one answer, {show(speeds['capacity'])} "
+            f"for all slots, {show(speeds['prefill'])} reading"
+        )
+    if target.price is not None:
+        parts = (target.price.input_nano, target.price.cached_nano, target.price.output_nano)
+        shown = " / ".join(show_money(nano, target.currency, digits=4) for nano in parts)
+        out.print(f"  price per million tokens in / cached / out: {shown}")
+
+
+def addresses(out: Console, cloud: Cloud, made: Made | None, seconds: float) -> None:
+    """How to use it: base URL, key, a line to paste."""
+    out.print(f"\n[bold]Ready after {show_duration(seconds)}[/]")
+    out.print(f"  page      {cloud.base_url.removesuffix('/v1')}/")
+    out.print(f"  base URL  {cloud.base_url}")
+    if made is None:
+        out.print("  key       as before; a new one: haneul keys create NAME --budget 5")
+        return
+    budget = show_money(made.key.budget_nano or 0, cloud.config.currency)
+    out.print(f"  key       [bold]{made.secret}[/]", soft_wrap=True)
+    out.print(f"            shown this once; may spend {budget}")
+    body = msgspec.json.encode(
+        {"model": cloud.default_model, "messages": [{"role": "user", "content": "Hello!"}]}
+    ).decode()
+    out.print("\n[bold]Try it[/]")
+    out.print(
+        f"  curl {cloud.base_url}/chat/completions -H 'Authorization: Bearer {made.secret}' \\\n"
+        f"    -H 'Content-Type: application/json' -d '{escape(body)}'",
+        soft_wrap=True,
+    )
+
+
+async def first_answer(out: Console, cloud: Cloud, secret: str, question: str, tokens: int) -> None:
+    """A real question through the front door, streamed, with its cost and its id."""
+    out.print(f"\n[bold]First question[/]  {question}\n  ", end="")
+    body = {
+        "model": cloud.default_model,
+        "messages": [{"role": "user", "content": question}],
+        "max_completion_tokens": tokens,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    began = time.monotonic()
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as web,
+        web.post(
+            f"{cloud.base_url}/chat/completions",
+            data=msgspec.json.encode(body),
+            headers={"authorization": f"Bearer {secret}"},
+        ) as answer,
+    ):
+        usage = None
+        async for line in answer.content:
+            if not line.startswith(b"data: {"):
+                continue
+            event = msgspec.json.decode(line[6:])
+            usage = event.get("usage") or usage
+            for choice in event.get("choices", []):
+                text = choice["delta"].get("content") or ""
+                out.print(escape(text.replace("\n", "\n  ")), end="", soft_wrap=True)
+        request_id = answer.headers.get("x-request-id", "unknown")
+    seconds = time.monotonic() - began
+    out.print("\n")
+    if usage is not None:
+        cost = show_money(usage["cost_nano"], usage["currency"])
+        out.print(
+            f"  [dim]{usage['prompt_tokens']} tokens in, {usage['completion_tokens']} out, "
+            f"{show_duration(seconds)}, {cost}; haneul trace {request_id}[/]"
+        )
+
+
+def farewell(out: Console) -> None:
+    """How to go on."""
+    out.print("\n[dim]haneul chat · haneul ps · haneul usage · Ctrl-C stops[/]")

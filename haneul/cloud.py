@@ -1,0 +1,318 @@
+"""The one place that builds every object of a running cloud, and closes them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+from sqlalchemy import Connection
+
+from haneul.api import Api
+from haneul.base import http, places
+from haneul.base.config import Config
+from haneul.base.errors import CommandError
+from haneul.base.ids import new_id
+from haneul.base.log import logger
+from haneul.base.units import HOUR_US, now_us
+from haneul.chips.chip import Chip
+from haneul.chips.cost import HourCost, hour_cost
+from haneul.chips.detect import detect
+from haneul.chips.fleet import Fleet
+from haneul.chips.fleet import load as load_fleet
+from haneul.console.pages import read_pages
+from haneul.models import hub
+from haneul.models.progress import OnProgress
+from haneul.protocol import BoundedHttp
+from haneul.server import Server
+from haneul.services import tariff
+from haneul.services.bill import Biller
+from haneul.services.call import Calls
+from haneul.services.chat import Gateway
+from haneul.services.flights import Flights
+from haneul.services.keyring import Keyring
+from haneul.services.keys import read_pepper
+from haneul.services.ledger import Ledger, recover
+from haneul.services.limits import Accounts
+from haneul.services.measure import Speeds, measure
+from haneul.services.metrics import Metrics
+from haneul.services.roster import Roster
+from haneul.services.sessions import Sessions
+from haneul.services.targets import Target, Targets
+from haneul.store import forecasts as forecast_queries
+from haneul.store import ledger as ledger_queries
+from haneul.store import prices as price_queries
+from haneul.store.database import Database, open_database
+from haneul.store.ledger import ChipHourRow
+from haneul.store.models import ModelRow
+from haneul.store.prices import PriceRow
+
+BACKLOG = 1024
+KEEP_ALIVE_S = 75
+OWNED_EVERY_S = 60.0  # how often the cost of owning the chips is booked; a kill loses no more
+log = logger("cloud")
+
+
+class Cloud:
+    """A running cloud. `async with Cloud(config) as cloud:` listens until the block is left."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.default_model = ""
+        self.port = config.port
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    @property
+    def base_url(self) -> str:
+        """Where clients point OPENAI_BASE_URL."""
+        return f"http://{self.config.host}:{self.port}/v1"
+
+    @property
+    def chip(self) -> Chip:
+        """The chip that embedded engines run on: the CPU."""
+        return self.chips[0]
+
+    async def _open(self) -> None:
+        config, stack = self.config, self._stack
+        self.database: Database = await asyncio.to_thread(
+            open_database, config.database_url, config.home
+        )
+        stack.callback(self.database.close)
+        flights = stack.enter_context(Flights(config.home / "flights", config.in_flight_max))
+        self.recovered = await asyncio.to_thread(recover, self.database, flights)
+        self.chips = await asyncio.to_thread(detect)
+        self.fleet: Fleet = await asyncio.to_thread(_fleet, config)
+        self.hour: HourCost = _hour(self.fleet, self.chip)
+        self.ledger = Ledger(self.database)
+        stack.push_async_callback(self.ledger.aclose)
+        self.client = http.Client()
+        stack.push_async_callback(self.client.aclose)
+        self.metrics = Metrics()
+        calls = Calls()
+        stack.push_async_callback(calls.aclose)
+        self.targets = Targets(self.client)
+        stack.push_async_callback(self.targets.aclose)
+        self.gateway = Gateway(
+            config,
+            keyring=Keyring(self.database, read_pepper(config.home)),
+            sessions=Sessions(),
+            accounts=Accounts(self.database),
+            targets=self.targets,
+            biller=Biller(flights, self.ledger, self.metrics, config.currency),
+            calls=calls,
+        )
+        self.roster = Roster(
+            config,
+            database=self.database,
+            targets=self.targets,
+            client=self.client,
+            chip=self.chip,
+            priced=self._first_price,
+        )
+        stack.push_async_callback(self.roster.aclose)
+        await self.roster.follow()
+        owned = asyncio.create_task(self._book_owned(), name="owned")
+        stack.push_async_callback(_cancel, owned)
+        await self._listen()
+
+    async def _listen(self) -> None:
+        """Opens the public port and the cloud's own socket."""
+        config = self.config
+        public = _public_socket(config.host, config.port)
+        self.port = public.getsockname()[1]
+        own = _own_socket(places.cloud_socket(config.home))
+        api = Api(
+            self.gateway,
+            database=self.database,
+            ledger=self.ledger,
+            metrics=self.metrics,
+            chips=self.chips,
+            pages=read_pages(),
+            default_model=lambda: self.default_model,
+        )
+        server = _Server(
+            uvicorn.Config(
+                Server(self.gateway, api),
+                http=BoundedHttp,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=int(config.drain_s) or 1,
+                backlog=BACKLOG,
+            )
+        )
+        task = asyncio.create_task(server.serve(sockets=[public, own]), name="http")
+        self._stack.push_async_callback(_shut, server, task, places.cloud_socket(config.home))
+        while not server.started:
+            if task.done():
+                await task
+            await asyncio.sleep(0.005)
+        log.info("listening", host=config.host, port=self.port)
+
+    # models
+    async def serve(self, text: str, on_progress: OnProgress | None = None) -> Target:
+        """Pulls the model if need be, makes it the default, starts its engine."""
+        row = await hub.ensure(
+            text,
+            database=self.database,
+            folder=places.blobs(self.config.home),
+            on_progress=on_progress,
+        )
+        self.default_model = row.name
+        await self.roster.refresh()
+        target = self.targets.find(row.name)[0]
+        await target.ready(self.config.first_token_s)
+        return target
+
+    async def measured(self, target: Target) -> tuple[tariff.Forecast, bool]:
+        """What the model does on this chip, and whether that was measured just now."""
+        found = {
+            kind: await self.database.call(
+                lambda connection, kind=kind: forecast_queries.newest(
+                    connection,
+                    digest=target.digest or "",
+                    chip=self.chip.id,
+                    engine_version=target.engine_version or "",
+                    kind=kind,
+                )
+            )
+            for kind in ("prefill", "decode", "capacity")
+        }
+        if all(found.values()):
+            values = {
+                kind: row.value / tariff.THOUSANDTHS
+                for kind, row in found.items()
+                if row is not None
+            }
+            return tariff.measured(Speeds(**values, streams=self.config.slots)), False
+        return await self._measure(target), True
+
+    async def _measure(self, target: Target) -> tariff.Forecast:
+        """Measures, keeps the figures, and sets the price that follows from them."""
+        assert target.replica is not None
+        speeds = await measure(
+            self.client, target.replica.address, target.upstream_model, self.config.slots
+        )
+        rows = tariff.measurement_rows(
+            target.model, target.digest or "", self.chip, target.engine_version or "", speeds
+        )
+        await self.database.call(forecast_queries.add_measurements, rows)
+        result = tariff.measured(speeds)
+        price = tariff.price_row(self.fleet, self.hour, model=target.model, speeds=result)
+        await self.database.call(price_queries.add, price)
+        target.price = price
+        return result
+
+    async def _first_price(self, row: ModelRow) -> PriceRow:
+        """A price from the forecast, kept with it, for a model that has none yet."""
+        said = tariff.forecast(hub.shape(row), self.chip, slots=self.config.slots)
+        rows = tariff.forecast_rows(row.name, row.digest, self.chip, said)
+        if rows:
+            await self.database.call(forecast_queries.add_forecasts, rows)
+        price = tariff.price_row(self.fleet, self.hour, model=row.name, speeds=said)
+        await self.database.call(price_queries.add, price)
+        return price
+
+    # owning
+    async def _book_owned(self) -> None:
+        """Books what the chips cost by the hour, minute by minute, idle or not."""
+        from_us = now_us()
+        try:
+            while True:
+                await asyncio.sleep(OWNED_EVERY_S)
+                await self.database.call(self._book, from_us, to_us := now_us())
+                from_us = to_us
+        finally:
+            await asyncio.shield(self.database.call(self._book, from_us, now_us()))
+
+    def _book(self, connection: Connection, from_us: int, to_us: int) -> None:
+        row = ChipHourRow(
+            id=new_id("own"),
+            chip=self.chip.id,
+            currency=self.config.currency,
+            from_us=from_us,
+            to_us=to_us,
+            cost_nano=round(self.hour.total_nano * (to_us - from_us) / HOUR_US),
+        )
+        ledger_queries.append_chip_hour(connection, row)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the command that runs the cloud has its own."""
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._serve(sockets)
+
+
+def _fleet(config: Config) -> Fleet:
+    own = config.home / "fleet.toml"
+    named = Path(config.fleet).expanduser() if config.fleet else own if own.exists() else None
+    fleet = load_fleet(named)
+    if fleet.currency != config.currency:
+        raise CommandError(
+            f"the fleet file is in {fleet.currency}, the cloud in {config.currency}: "
+            "write a fleet file in that currency, or set HANEUL_CURRENCY"
+        )
+    return fleet
+
+
+def _hour(fleet: Fleet, chip: Chip) -> HourCost:
+    hour = hour_cost(fleet, chip)
+    if hour is None:
+        raise CommandError(f"the fleet file has no price for the chip {chip.id}")
+    return hour
+
+
+def _public_socket(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), port), family=family, backlog=BACKLOG)
+    except OSError as cause:
+        raise CommandError(
+            f"port {port} on {host} cannot be listened on ({cause.strerror}); choose another "
+            "with --port"
+        ) from cause
+
+
+def _own_socket(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    own = socket.socket(socket.AF_UNIX)
+    own.bind(str(path))
+    os.chmod(path, 0o600)
+    own.listen(BACKLOG)
+    return own
+
+
+async def _shut(server: uvicorn.Server, task: asyncio.Task[None], own: Path) -> None:
+    server.should_exit = True
+    await asyncio.gather(task, return_exceptions=True)
+    await asyncio.to_thread(own.unlink, missing_ok=True)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
