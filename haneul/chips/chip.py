@@ -37,9 +37,11 @@ class Chip(Struct, frozen=True, kw_only=True):
 
 def chip_id(kind: Kind, vendor: str, name: str, *, cores: int | None = None) -> str:
     """The slug of what a chip is: the same chip gets the same one on every machine."""
-    text = re.sub(r"\((r|tm|c)\)|@.*|\bcpu\b|\bprocessor\b|\bwith\b.*", " ", name.lower())
+    text = re.sub(
+        r"\((r|tm|c)\)|@.*|\bcpu\b|\bprocessor\b|\bwith\b.*|\b\d+-core\b", " ", name.lower()
+    )
     words = re.findall(r"[a-z0-9]+", text)
     maker = re.findall(r"[a-z0-9]+", vendor.lower())
     core_words = [f"{cores}c"] if cores else []
-    kept = [word for word in words if word not in maker and not re.fullmatch(r"\d+-core", word)]
+    kept = [word for word in words if word not in maker]
     return "-".join([kind, *maker, *kept, *core_words])[:80]

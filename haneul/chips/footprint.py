@@ -3,7 +3,7 @@
 Three parts: the weights as they lie in the file, the keys and values of the context at 16 bits,
 and what the engine itself works with. The last was fitted to the resident memory of llama.cpp's
 server with two models (135 and 494 million active parameters) and two contexts (4,096 and 8,192
-tokens) on a Linux CPU: the four readings of 267-772 MB were met within 3 %.
+tokens) on a Linux CPU: the four readings of 267-772 MB were met within 5 %.
 """
 
 from __future__ import annotations
