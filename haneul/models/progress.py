@@ -40,13 +40,24 @@ class Meter:
         self._marks: deque[tuple[float, int]] = deque()
         self._reported_at = -REPORT_S
         self._held: Progress | None = None
-        self._last: tuple[str, str] = ("", "")
+        self._last = Progress(stage="asking", source="nobody yet")
 
     def stage(self, stage: Stage, source: str = "") -> None:
         """Reports that another stage has begun."""
         self._flush()
         self._marks.clear()
-        if self._last != (stage, source):
+        if (self._last.stage, self._last.source) == (stage, source):
+            return
+        if self._last.source == source:  # how far it had come stays on show
+            self._send(
+                Progress(
+                    stage=stage,
+                    source=source,
+                    done_bytes=self._last.done_bytes,
+                    total_bytes=self._last.total_bytes,
+                )
+            )
+        else:
             self._send(Progress(stage=stage, source=source))
 
     def bytes(self, source: str, done_bytes: int, total_bytes: int | None) -> None:
@@ -81,6 +92,6 @@ class Meter:
 
     def _send(self, progress: Progress) -> None:
         self._reported_at = self._clock()
-        self._last = (progress.stage, progress.source)
+        self._last = progress
         if self._report is not None:
             self._report(progress)

@@ -151,7 +151,9 @@ class _Kept:
         return self.size
 
     def add(self, data: bytes | bytearray) -> None:
-        self.file.write(data)
+        left = memoryview(data)
+        while left:  # a write that fills the disk takes a part and says so only the next time
+            left = left[self.file.write(left) :]
         self.hash.update(data)
         self.size += len(data)
         if self.size - self.state.synced_bytes >= SYNC_BYTES:

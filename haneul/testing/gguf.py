@@ -57,7 +57,7 @@ def gguf_bytes(
         head += _text(entry.name) + struct.pack("<I", len(entry.dims))
         head += struct.pack(f"<{len(entry.dims)}QIQ", *entry.dims, kind, offset)
         end = max(end, _aligned(offset + _size(entry.dims, kind), alignment))
-    body = (fill * end)[:end]
+    body = (fill * (end // len(fill) + 1))[:end]
     return head.ljust(_aligned(len(head), alignment), b"\0") + body
 
 
