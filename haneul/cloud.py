@@ -25,6 +25,7 @@ from haneul.chips.cost import HourCost, hour_cost
 from haneul.chips.detect import detect
 from haneul.chips.fleet import Fleet
 from haneul.chips.fleet import load as load_fleet
+from haneul.chips.shape import Shape
 from haneul.console.pages import read_pages
 from haneul.models import hub
 from haneul.models.progress import OnProgress
@@ -187,6 +188,10 @@ class Cloud:
         target = self.targets.find(row.name)[0]
         await target.ready(self.config.first_token_s)
         return target
+
+    def shape(self, target: Target) -> Shape:
+        """The shape of the model behind an embedded target."""
+        return self.roster.shapes[target.model]
 
     async def measured(self, target: Target) -> tuple[tariff.Forecast, bool]:
         """What the model does on this chip, and whether that was measured just now."""

@@ -11,10 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from haneul import __version__
-from haneul.base.units import show_bytes, show_duration, show_money
+from haneul.base.units import NANO, show_bytes, show_duration, show_money
 from haneul.chips.chip import Chip
-from haneul.chips.cost import HourCost
-from haneul.chips.estimate import show
+from haneul.chips.cost import HourCost, Price
+from haneul.chips.estimate import Estimate, show
 from haneul.chips.footprint import Fit, fits, footprint
 from haneul.cloud import Cloud
 from haneul.models import catalogue
@@ -44,12 +44,13 @@ def greeting(out: Console, cloud: Cloud) -> None:
 
 
 def _chip(chip: Chip) -> str:
+    bandwidth = f"{span(chip.bandwidth)} {chip.bandwidth.source}" if chip.bandwidth else ""
     facts = [
         f"{chip.count} × {chip.name}" if chip.count > 1 else chip.name,
         f"{chip.cores} cores" if chip.cores else "cores unknown",
         f"{show_bytes(chip.memory_bytes)} memory" if chip.memory_bytes else "memory unknown",
         f"{show_bytes(chip.memory_free_bytes)} free" if chip.memory_free_bytes else "",
-        f"{show(chip.bandwidth)} {chip.bandwidth.source}" if chip.bandwidth else "",
+        bandwidth,
     ]
     return ", ".join(fact for fact in facts if fact)
 
@@ -59,21 +60,14 @@ def _hour(hour: HourCost) -> str:
         show_money(nano, hour.currency, digits=4)
         for nano in (hour.low_nano, hour.total_nano, hour.high_nano)
     )
-    return f"{mid} an hour ({low} to {high}), from the fleet file; yours goes to HOME/fleet.toml"
+    return f"{mid} an hour ({low} to {high}), by the fleet file"
 
 
 def _models(out: Console, cloud: Cloud) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
-    for name in (
-        "  MODEL",
-        "SIZE",
-        "MEMORY",
-        "ONE ANSWER",
-        "ALL SLOTS",
-        "1M TOKENS OUT",
-        "LICENCE",
-    ):
-        table.add_column(name, no_wrap=True)
+    """The smallest that fit, one a line, within 80 columns."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
+    for name in ("  MODEL", "FILE", "MEMORY", "ONE ANSWER", "1M TOKENS OUT"):
+        table.add_column(name, no_wrap=True, justify="left" if "MODEL" in name else "right")
     found = [(entry, _fit(cloud, entry)) for entry in catalogue.load().entries]
     able = [(entry, fit) for entry, fit in found if fit.fits and entry.sources]
     able.sort(key=lambda pair: pair[0].shape.parameters)
@@ -82,14 +76,10 @@ def _models(out: Console, cloud: Cloud) -> None:
         cost = tariff.token_cost(cloud.fleet, cloud.hour, said)
         table.add_row(
             f"  [bold]{entry.name}[/]",
-            size(entry),
-            show(fit.needed),
-            show(said.decode) if said.decode else "unknown",
-            show(said.capacity) if said.capacity else "unknown",
-            _money(cost.output.low_nano, cost.output.high_nano, cost.currency)
-            if cost
-            else "unknown",
-            entry.licence,
+            span(entry.size),
+            span(fit.needed),
+            span(said.decode) if said.decode else "unknown",
+            _money(cost.output, cost.currency) if cost else "unknown",
         )
     out.print(table)
     rest = len(found) - len(able[:SHOWN_MAX])
@@ -103,23 +93,34 @@ def _fit(cloud: Cloud, entry: Entry) -> Fit:
     return fits(need, cloud.chip)
 
 
-def size(entry: Entry) -> str:
-    """The size of a model's file: exact, or with its interval."""
-    return show(entry.size)
+def span(estimate: Estimate) -> str:
+    """An interval in few letters: '523–602 MB', '45–88 tok/s'; one number where it is known."""
+    if estimate.low == estimate.high:
+        return show(estimate)
+    if estimate.unit in ("B", "B/s"):
+        low, high = show_bytes(estimate.low), show_bytes(estimate.high)
+        is_same_unit = low.split()[1] == high.split()[1]
+        return f"{low.split()[0] if is_same_unit else low}–{high}{estimate.unit[1:]}"
+    digits = 0 if estimate.low >= 10 else 1
+    return f"{estimate.low:.{digits}f}–{estimate.high:.{digits}f} {estimate.unit}"
 
 
-def _money(low_nano: int, high_nano: int, currency: str) -> str:
-    low, high = (show_money(nano, currency, digits=3) for nano in (low_nano, high_nano))
-    return f"{low} to {high.removeprefix(currency).strip()}"
+def _money(price: Price, currency: str) -> str:
+    low, high = price.low_nano / NANO, price.high_nano / NANO
+    return f"{currency} {low:.3f}–{high:.3f}"
 
 
-def engine(out: Console, target: Target, known: Forecast, *, is_new: bool) -> None:
+def engine(
+    out: Console, target: Target, known: Forecast, *, said: Estimate | None, is_new: bool
+) -> None:
     """What the engine did, and the price that follows."""
     when = "measured just now" if is_new else "measured before"
     speeds = known.named()
     out.print(f"\n[bold]{escape(target.model)}[/] is ready on {target.engine_version}")
     if target.replica is not None and target.replica.load_s is not None:
         out.print(f"  loaded in {show_duration(target.replica.load_s)}")
+    if said is not None:
+        out.print(f"  forecast: {span(said)} for one answer")
     if speeds:
         out.print(
             f"  {when}: {show(speeds['decode'])} for one answer, {show(speeds['capacity'])} "

@@ -15,10 +15,16 @@ from rich.table import Table
 from haneul.base.errors import HaneulError
 
 
-def console(*, stderr: bool = False) -> Console:
-    """A console that keeps NO_COLOR and stays plain where nobody looks."""
+def console(*, stderr: bool = False, width: int = 400) -> Console:
+    """A console that keeps NO_COLOR, and is plain and `width` columns wide where nobody looks."""
     force = os.environ.get("CLICOLOR_FORCE", "0") not in ("", "0")
-    return Console(stderr=stderr, highlight=False, force_terminal=True if force else None)
+    is_watched = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(
+        stderr=stderr,
+        highlight=False,
+        force_terminal=True if force else None,
+        width=None if is_watched else width,
+    )
 
 
 def print_json(value: Any) -> None:
@@ -44,10 +50,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty:
         )
     for row in cells:
         table.add_row(*row)
-    out = console()
-    if not sys.stdout.isatty():
-        out = Console(highlight=False, width=400)
-    out.print(table)
+    console().print(table)
 
 
 def fail(error: HaneulError, *, as_json: bool = False) -> None:

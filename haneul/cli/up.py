@@ -24,6 +24,7 @@ from haneul.cli.show import console, print_json
 from haneul.cloud import Cloud
 from haneul.models import catalogue
 from haneul.services import keys as keys_service
+from haneul.services import tariff
 from haneul.services.keys import Made, Terms, read_pepper
 from haneul.services.targets import Target
 from haneul.store import keys as key_queries
@@ -52,7 +53,7 @@ def up(no_input: bool, as_json: bool, **flags: Any) -> None:
     open_log(logs / "cloud.log", settings.log_level)
     if not no_input and sys.stdin.isatty():
         _confirm_large(settings)
-    out = Console(quiet=True) if as_json else console()
+    out = Console(quiet=True) if as_json else console(width=100)
     uvloop.run(_run(settings, out, as_json=as_json))
 
 
@@ -61,7 +62,7 @@ def _confirm_large(settings: Config) -> None:
     entry = catalogue.find(settings.model)
     if entry is None or entry.size.mid < ASK_ABOVE_BYTES:
         return
-    if not click.confirm(f"{entry.name} is {screen.size(entry)}. Pull it if it is not here?"):
+    if not click.confirm(f"{entry.name} is {screen.span(entry.size)}. Pull it if it is not here?"):
         raise SystemExit(1)
 
 
@@ -88,7 +89,8 @@ async def _start(cloud: Cloud, out: Console, began: float, *, as_json: bool) -> 
     with PullProgress(out) as progress:
         target = await cloud.serve(cloud.config.model, progress.report)
     known, is_new = await cloud.measured(target)
-    screen.engine(out, target, known, is_new=is_new)
+    said = tariff.forecast(cloud.shape(target), cloud.chip, slots=cloud.config.slots).decode
+    screen.engine(out, target, known, said=said, is_new=is_new)
     made = await _first_key(cloud)
     screen.addresses(out, cloud, made, time.monotonic() - began)
     if as_json:

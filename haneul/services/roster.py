@@ -20,6 +20,7 @@ from haneul.chips.chip import Chip
 from haneul.chips.detect import cpu_of
 from haneul.chips.footprint import fits, footprint
 from haneul.chips.host import read_host
+from haneul.chips.shape import Shape
 from haneul.models.hub import shape
 from haneul.services.gate import Gate
 from haneul.services.remote import PlainTransport, Transport
@@ -68,6 +69,7 @@ class Roster:
         self._chip = chip
         self._priced = priced
         self._follower: asyncio.Task[None] | None = None
+        self.shapes: dict[str, Shape] = {}  # of the embedded models, by public name
 
     async def follow(self) -> None:
         """Brings the targets up to date now, and every two seconds from now on."""
@@ -105,6 +107,7 @@ class Roster:
 
     async def _drop(self, target: Target) -> None:
         self._targets.remove_embedded(target.model)
+        self.shapes.pop(target.model, None)
         assert target.replica is not None
         await target.replica.stop()
         log.info("target_removed", model=target.model)
@@ -144,6 +147,7 @@ class Roster:
             created_us=row.pulled_us,
             replica=replica,
         )
+        self.shapes[row.name] = shape(row)
         self._targets.put_embedded(target)
         return target
 

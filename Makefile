@@ -1,0 +1,48 @@
+# Two commands: `make up` gives a working AI cloud on this machine, `make test` runs every test.
+# Nothing is installed outside .venv, but for Debian packages that `make test` needs (see tests/debian.sh).
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+SHELL := /bin/bash
+
+.PHONY: up test check format install dev clean
+
+up: $(VENV)/.installed ## install, then start the cloud
+	@$(BIN)/haneul up $(ARGS)
+
+install: $(VENV)/.installed
+
+dev: $(VENV)/.installed-dev
+
+test: $(VENV)/.installed-dev ## every test, the slow ones too
+	@bash tests/debian.sh
+	@$(BIN)/pytest $(ARGS)
+
+check: $(VENV)/.installed-dev ## format, lint, types, shape, size of the base install
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/pytest -q tests/test_shape.py
+	@$(BIN)/python tests/base_install.py
+
+format: $(VENV)/.installed-dev
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "haneul needs Python 3.11: apt-get install python3.11 python3.11-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "venv is missing: apt-get install python3.11-venv"; exit 1; }
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml requirements.lock
+	@echo "installing haneul into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml
+	@echo "installing what the tests need into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
