@@ -27,7 +27,7 @@ from haneul.models.progress import Meter, OnProgress
 from haneul.models.race import offers
 from haneul.models.reference import Reference, show
 from haneul.models.sources import Sources
-from haneul.models.transfer import Arrived, WrongBytes, discard
+from haneul.models.transfer import Arrived, WrongBytes, discard, to_end
 
 log = logger("pull")
 
@@ -57,16 +57,27 @@ async def pull(
     Raises FetchFailed with every source's reason, BadRequest for a file that a repository does not
     have, BrokenFile for one no engine may be given, CommandError for a disk that is full.
     """
+    meter = Meter(on_progress)
     await asyncio.to_thread(blobs.open)
     if isinstance(target, Reference) and target.kind == "file":
-        Meter(on_progress).stage("checking", "file")
-        kept = await asyncio.to_thread(adopt, target.name, blobs)
-        return _pulled(show(target), kept, blobs)
-    order = _Order(target)
-    kept_already = await asyncio.to_thread(_present, order, blobs)
-    if kept_already is not None:
-        return _pulled(order.name, kept_already, blobs)
-    return await _fetch(order, blobs, fetcher, environ, Meter(on_progress))
+        meter.stage("checking", "file")
+        name = show(target)
+        kept = await to_end(adopt, target.name, blobs)
+    else:
+        order = _Order(target)
+        name = order.name
+        present = await asyncio.to_thread(_present, order, blobs)
+        kept = present or await _fetch(order, blobs, fetcher, environ, meter)
+    meter.stage("ready", kept.source)
+    return Pulled(
+        name=name,
+        path=blobs.path(kept.sha256),
+        sha256=kept.sha256,
+        bytes=kept.bytes,
+        source=kept.source,
+        revision=kept.revision,
+        licence=kept.licence,
+    )
 
 
 class _Order:
@@ -90,7 +101,7 @@ class _Order:
 
 async def _fetch(
     order: _Order, blobs: Blobs, fetcher: Fetcher, environ: Mapping[str, str], meter: Meter
-) -> Pulled:
+) -> Kept:
     """Tries one offer after the other until one gives the right bytes."""
     meter.stage("asking")
     sources = Sources(fetcher, environ)
@@ -108,8 +119,7 @@ async def _fetch(
                 failures.append(failure)
                 continue
             await asyncio.to_thread(_tidy, tried, blobs)
-            meter.stage("ready", kept.source)
-            return _pulled(order.name, kept, blobs)
+            return kept
     if len(failures) == 1:
         raise failures[0]
     reasons = " ".join(dict.fromkeys(failure.message for failure in failures))
@@ -129,7 +139,7 @@ async def _take(order: _Order, offer: Offer, blobs: Blobs, fetcher: Fetcher, met
         log.info("pull_started", model=order.name, source=offer.source, bytes=offer.bytes)
         arrived = await assemble(fetcher, offer, blobs.partial, meter=meter)
         meter.stage("checking", offer.source)
-        return await asyncio.to_thread(_accept, order, offer, arrived, blobs)
+        return await to_end(_accept, order, offer, arrived, blobs)
 
 
 def _accept(order: _Order, offer: Offer, arrived: Arrived, blobs: Blobs) -> Kept:
@@ -193,18 +203,6 @@ def _kept(order: _Order, offer: Offer, sha256: str, size: int) -> Kept:
         source=offer.source,
         revision=offer.revision,
         licence=order.licence or offer.licence,
-    )
-
-
-def _pulled(name: str, kept: Kept, blobs: Blobs) -> Pulled:
-    return Pulled(
-        name=name,
-        path=blobs.path(kept.sha256),
-        sha256=kept.sha256,
-        bytes=kept.bytes,
-        source=kept.source,
-        revision=kept.revision,
-        licence=kept.licence,
     )
 
 
