@@ -27,11 +27,11 @@ from haneul.chips.fleet import Fleet
 from haneul.chips.fleet import load as load_fleet
 from haneul.chips.shape import Shape
 from haneul.console.pages import read_pages
-from haneul.models import hub
+from haneul.models import catalogue, hub
 from haneul.models.progress import OnProgress
 from haneul.protocol import BoundedHttp
 from haneul.server import Server
-from haneul.services import tariff
+from haneul.services.appraisal import Appraiser
 from haneul.services.bill import Biller
 from haneul.services.call import Calls
 from haneul.services.chat import Gateway
@@ -40,18 +40,13 @@ from haneul.services.keyring import Keyring
 from haneul.services.keys import read_pepper
 from haneul.services.ledger import Ledger, recover
 from haneul.services.limits import Accounts
-from haneul.services.measure import Speeds, measure
 from haneul.services.metrics import Metrics
 from haneul.services.roster import Roster
 from haneul.services.sessions import Sessions
 from haneul.services.targets import Target, Targets
-from haneul.store import forecasts as forecast_queries
 from haneul.store import ledger as ledger_queries
-from haneul.store import prices as price_queries
 from haneul.store.database import Database, open_database
 from haneul.store.ledger import ChipHourRow
-from haneul.store.models import ModelRow
-from haneul.store.prices import PriceRow
 
 BACKLOG = 1024
 KEEP_ALIVE_S = 75
@@ -103,8 +98,8 @@ class Cloud:
         flights = stack.enter_context(Flights(config.home / "flights", config.in_flight_max))
         self.recovered = await asyncio.to_thread(recover, self.database, flights)
         self.chips = await asyncio.to_thread(detect)
-        self.fleet: Fleet = await asyncio.to_thread(_fleet, config)
-        self.hour: HourCost = _hour(self.fleet, self.chip)
+        fleet = await asyncio.to_thread(_fleet, config)
+        self.hour = _hour(fleet, self.chip)
         self.ledger = Ledger(self.database)
         stack.push_async_callback(self.ledger.aclose)
         self.client = http.Client()
@@ -112,7 +107,7 @@ class Cloud:
         self.metrics = Metrics()
         calls = Calls()
         stack.push_async_callback(calls.aclose)
-        self.targets = Targets(self.client)
+        self.targets = Targets(self.client, await asyncio.to_thread(_aliases))
         stack.push_async_callback(self.targets.aclose)
         self.gateway = Gateway(
             config,
@@ -123,13 +118,24 @@ class Cloud:
             biller=Biller(flights, self.ledger, self.metrics, config.currency),
             calls=calls,
         )
+        self.appraiser = Appraiser(
+            config,
+            database=self.database,
+            client=self.client,
+            targets=self.targets,
+            chip=self.chip,
+            fleet=fleet,
+            hour=self.hour,
+        )
+        stack.push_async_callback(self.appraiser.aclose)
+        await self.appraiser.open()
         self.roster = Roster(
             config,
             database=self.database,
             targets=self.targets,
             client=self.client,
             chip=self.chip,
-            priced=self._first_price,
+            priced=self.appraiser.first_price,
         )
         stack.push_async_callback(self.roster.aclose)
         await self.roster.follow()
@@ -193,55 +199,6 @@ class Cloud:
         """The shape of the model behind an embedded target."""
         return self.roster.shapes[target.model]
 
-    async def measured(self, target: Target) -> tuple[tariff.Forecast, bool]:
-        """What the model does on this chip, and whether that was measured just now."""
-        found = {
-            kind: await self.database.call(
-                lambda connection, kind=kind: forecast_queries.newest(
-                    connection,
-                    digest=target.digest or "",
-                    chip=self.chip.id,
-                    engine_version=target.engine_version or "",
-                    kind=kind,
-                )
-            )
-            for kind in ("prefill", "decode", "capacity")
-        }
-        if all(found.values()):
-            values = {
-                kind: row.value / tariff.THOUSANDTHS
-                for kind, row in found.items()
-                if row is not None
-            }
-            return tariff.measured(Speeds(**values, streams=self.config.slots)), False
-        return await self._measure(target), True
-
-    async def _measure(self, target: Target) -> tariff.Forecast:
-        """Measures, keeps the figures, and sets the price that follows from them."""
-        assert target.replica is not None
-        speeds = await measure(
-            self.client, target.replica.address, target.upstream_model, self.config.slots
-        )
-        rows = tariff.measurement_rows(
-            target.model, target.digest or "", self.chip, target.engine_version or "", speeds
-        )
-        await self.database.call(forecast_queries.add_measurements, rows)
-        result = tariff.measured(speeds)
-        price = tariff.price_row(self.fleet, self.hour, model=target.model, speeds=result)
-        await self.database.call(price_queries.add, price)
-        target.price = price
-        return result
-
-    async def _first_price(self, row: ModelRow) -> PriceRow:
-        """A price from the forecast, kept with it, for a model that has none yet."""
-        said = tariff.forecast(hub.shape(row), self.chip, slots=self.config.slots)
-        rows = tariff.forecast_rows(row.name, row.digest, self.chip, said)
-        if rows:
-            await self.database.call(forecast_queries.add_forecasts, rows)
-        price = tariff.price_row(self.fleet, self.hour, model=row.name, speeds=said)
-        await self.database.call(price_queries.add, price)
-        return price
-
     # owning
     async def _book_owned(self) -> None:
         """Books what the chips cost by the hour, minute by minute, idle or not."""
@@ -283,6 +240,11 @@ def _fleet(config: Config) -> Fleet:
             "write a fleet file in that currency, or set HANEUL_CURRENCY"
         )
     return fleet
+
+
+def _aliases() -> dict[str, str]:
+    entries = catalogue.load().entries
+    return {alias: entry.name for entry in entries for alias in entry.aliases}
 
 
 def _hour(fleet: Fleet, chip: Chip) -> HourCost:

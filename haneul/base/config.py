@@ -43,6 +43,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     body_s: Seconds = 30  # for a request's body to arrive whole
     queue_s: Seconds = 120  # in the queue of an engine
     first_token_s: Seconds = 300  # from the engine's start to its first byte
+    answer_s: Seconds = 1800  # from the engine's start to the end of an answer that is not streamed
     idle_s: Seconds = 60  # between two chunks, from the engine or to the client
     drain_s: Seconds = 10  # for running requests when the cloud is told to stop
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from haneul import __version__
-from haneul.cli import doctor, engines, keys, models, running, talk, up, usage
+from haneul.cli import chips, doctor, engines, keys, models, running, talk, up, usage
 
 
 @click.group(
@@ -23,6 +23,7 @@ from haneul.cli import doctor, engines, keys, models, running, talk, up, usage
         engines.engines,
         usage.usage,
         usage.trace,
+        chips.chips,
         doctor.doctor,
     ],
 )

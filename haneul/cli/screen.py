@@ -72,8 +72,8 @@ def _models(out: Console, cloud: Cloud) -> None:
     able = [(entry, fit) for entry, fit in found if fit.fits and entry.sources]
     able.sort(key=lambda pair: pair[0].shape.parameters)
     for entry, fit in able[:SHOWN_MAX]:
-        said = tariff.forecast(entry.shape, cloud.chip, slots=cloud.config.slots)
-        cost = tariff.token_cost(cloud.fleet, cloud.hour, said)
+        said = cloud.appraiser.forecast(entry.shape)
+        cost = tariff.token_cost(cloud.appraiser.fleet, cloud.hour, said)
         table.add_row(
             f"  [bold]{entry.name}[/]",
             span(entry.size),

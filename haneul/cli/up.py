@@ -24,7 +24,6 @@ from haneul.cli.show import console, print_json
 from haneul.cloud import Cloud
 from haneul.models import catalogue
 from haneul.services import keys as keys_service
-from haneul.services import tariff
 from haneul.services.keys import Made, Terms, read_pepper
 from haneul.services.targets import Target
 from haneul.store import keys as key_queries
@@ -88,9 +87,9 @@ async def _start(cloud: Cloud, out: Console, began: float, *, as_json: bool) -> 
     """From an open port to a first answer."""
     with PullProgress(out) as progress:
         target = await cloud.serve(cloud.config.model, progress.report)
-    known, is_new = await cloud.measured(target)
-    said = tariff.forecast(cloud.shape(target), cloud.chip, slots=cloud.config.slots).decode
-    screen.engine(out, target, known, said=said, is_new=is_new)
+    said = cloud.appraiser.forecast(cloud.shape(target)).decode
+    known, is_new = await cloud.appraiser.speeds(target)
+    screen.engine(out, target, known, said=said if is_new else None, is_new=is_new)
     made = await _first_key(cloud)
     screen.addresses(out, cloud, made, time.monotonic() - began)
     if as_json:

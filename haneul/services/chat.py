@@ -129,7 +129,8 @@ class Gateway:
                 call.within(self.config.queue_s + self.config.first_token_s)
                 async with target.gate.enter() as entered_s:
                     await target.ready(self.config.first_token_s)
-                    call.within(self.config.first_token_s)
+                    config = self.config
+                    call.within(config.first_token_s if ask.is_stream else config.answer_s)
                     bill.enter(target, entered_s)
                     try:
                         async with await self._ask(ask, target, bill) as reply:

@@ -24,7 +24,7 @@ from haneul.chips.shape import Shape
 from haneul.models.hub import shape
 from haneul.services.gate import Gate
 from haneul.services.remote import PlainTransport, Transport
-from haneul.services.replica import READY, Replica, Spec
+from haneul.services.replica import STOPPED, Replica, Spec
 from haneul.services.targets import EMBEDDED, Target, Targets, always_ready
 from haneul.store import engines as engine_queries
 from haneul.store import models as model_queries
@@ -35,6 +35,7 @@ from haneul.store.models import ModelRow
 from haneul.store.prices import PriceRow
 
 FOLLOW_S = 2.0
+ENGINE_QUEUE = 128  # ours is the queue of requests; theirs holds the answers of one with a high n
 CONTEXT_TOKENS = 4096  # per sequence, unless the model was trained for less
 log = logger("roster")
 
@@ -69,6 +70,7 @@ class Roster:
         self._chip = chip
         self._priced = priced
         self._follower: asyncio.Task[None] | None = None
+        self._refreshing = asyncio.Lock()
         self.shapes: dict[str, Shape] = {}  # of the embedded models, by public name
 
     async def follow(self) -> None:
@@ -86,6 +88,10 @@ class Roster:
 
     async def refresh(self) -> None:
         """Brings the targets up to date."""
+        async with self._refreshing:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         known = await self._database.call(_read)
         wanted = {row.name: row for row in known.models}
         for target in [target for target in self._targets.every() if target.replica]:
@@ -121,14 +127,14 @@ class Roster:
             slots=config.slots,
             context_tokens=context_tokens,
             threads=config.threads,
-            queue=config.slots,  # ours is the queue; theirs only covers the hand-over
+            queue=ENGINE_QUEUE,
         )
         replica = Replica(
             spec, client=self._client, run=socket_folder(config.home), logs=logs(config.home)
         )
 
         async def ready(within_s: float) -> None:
-            if replica.state != READY:
+            if replica.state == STOPPED:
                 await asyncio.to_thread(self.check_memory, row)
             await replica.ready(within_s)
 

@@ -8,7 +8,7 @@ target has that name.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import aiohttp
 import msgspec
@@ -67,8 +67,9 @@ class Target(Struct, kw_only=True, eq=False):
 class Targets:
     """Every target, by public name."""
 
-    def __init__(self, client: http.Client) -> None:
+    def __init__(self, client: http.Client, aliases: Mapping[str, str] | None = None) -> None:
         self._client = client
+        self._aliases = aliases or {}  # other names of the catalogue for its models
         self._session: aiohttp.ClientSession | None = None
         self._embedded: dict[str, Target] = {}
         self._remote: dict[str, list[Target]] = {}  # by engine
@@ -81,7 +82,7 @@ class Targets:
 
     def find(self, name: str) -> list[Target]:
         """The targets of a public name, best first. Raises ModelNotFound."""
-        if found := self._embedded.get(name):
+        if found := self._embedded.get(name) or self._embedded.get(self._aliases.get(name, "")):
             return [found]
         engine, _, model = name.partition("/")
         exact = [

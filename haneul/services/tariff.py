@@ -7,10 +7,13 @@ was billed at.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from haneul.base.ids import new_id
 from haneul.base.units import now_us
+from haneul.chips.calibrate import Correction, refine
 from haneul.chips.chip import Chip
 from haneul.chips.cost import HourCost, TokenPrice, token_price
 from haneul.chips.estimate import Estimate, exactly, show
@@ -36,6 +39,13 @@ class Forecast(msgspec.Struct, frozen=True):
         """Those that are known, by the kind under which they are kept."""
         kinds = {"prefill": self.prefill, "decode": self.decode, "capacity": self.capacity}
         return {kind: estimate for kind, estimate in kinds.items() if estimate is not None}
+
+    def refined(self, corrections: Mapping[str, Correction]) -> Forecast:
+        """The same, moved by what was measured of other models on this chip."""
+        moved = {
+            kind: refine(estimate, corrections.get(kind)) for kind, estimate in self.named().items()
+        }
+        return Forecast(moved.get("prefill"), moved.get("decode"), moved.get("capacity"))
 
 
 def forecast(shape: Shape, chip: Chip, *, slots: int) -> Forecast:

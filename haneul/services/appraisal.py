@@ -1,0 +1,195 @@
+"""What each model does on this chip: forecast when it comes, measured when it first runs, priced
+from the better of the two, and every forecast scored against what then happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from sqlalchemy import Connection
+
+from haneul.base import http
+from haneul.base.config import Config
+from haneul.base.errors import HaneulError
+from haneul.base.log import logger
+from haneul.chips.backtest import Outcome
+from haneul.chips.calibrate import Correction, calibrate
+from haneul.chips.chip import Chip
+from haneul.chips.cost import HourCost
+from haneul.chips.estimate import Estimate
+from haneul.chips.fleet import Fleet
+from haneul.chips.shape import Shape
+from haneul.models import hub
+from haneul.services import tariff
+from haneul.services.measure import Speeds, measure
+from haneul.services.replica import READY
+from haneul.services.targets import Target, Targets
+from haneul.services.tariff import THOUSANDTHS, Forecast
+from haneul.store import forecasts as queries
+from haneul.store import models as model_queries
+from haneul.store import prices as price_queries
+from haneul.store.database import Database
+from haneul.store.forecasts import ForecastRow
+from haneul.store.models import ModelRow
+from haneul.store.prices import PriceRow
+
+KINDS = ("prefill", "decode", "capacity")
+LOOK_S = 3.0  # an engine idle for so long may be measured
+log = logger("appraisal")
+
+
+class Appraiser:
+    """Forecasts, measures and prices the embedded models."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        database: Database,
+        client: http.Client,
+        targets: Targets,
+        chip: Chip,
+        fleet: Fleet,
+        hour: HourCost,
+    ) -> None:
+        self.chip = chip
+        self.fleet = fleet
+        self.hour = hour
+        self._slots = config.slots
+        self._database = database
+        self._client = client
+        self._targets = targets
+        self._measuring = asyncio.Lock()
+        self._corrections: dict[str, Correction] = {}
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Learns from earlier measurements, and from now on measures what was not yet."""
+        self._corrections = await self._database.call(_corrections, self.chip, self._slots)
+        self._watcher = asyncio.create_task(self._watch(), name="appraisal")
+
+    async def aclose(self) -> None:
+        """Stops watching."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+
+    def forecast(self, shape: Shape) -> Forecast:
+        """What a model of that shape will do here, corrected by what others did."""
+        return tariff.forecast(shape, self.chip, slots=self._slots).refined(self._corrections)
+
+    async def first_price(self, row: ModelRow) -> PriceRow:
+        """A price from the forecast, kept with it, for a model that has none yet."""
+        said = self.forecast(hub.shape(row))
+        price = tariff.price_row(self.fleet, self.hour, model=row.name, speeds=said)
+        rows = tariff.forecast_rows(row.name, row.digest, self.chip, said)
+
+        def keep(connection: Connection) -> None:
+            if rows:
+                queries.add_forecasts(connection, rows)
+            price_queries.add(connection, price)
+
+        await self._database.call(keep)
+        return price
+
+    async def speeds(self, target: Target) -> tuple[Forecast, bool]:
+        """What the model does here, and whether it was measured just now."""
+        async with self._measuring:
+            found = await self._database.call(_measured, target, self.chip)
+            if found is not None:
+                return found, False
+            assert target.replica is not None
+            speeds = await measure(
+                self._client, target.replica.address, target.upstream_model, self._slots
+            )
+            return await self._keep(target, speeds), True
+
+    async def _keep(self, target: Target, speeds: Speeds) -> Forecast:
+        """Keeps the figures, and the price that follows from them."""
+        result = tariff.measured(speeds)
+        price = tariff.price_row(self.fleet, self.hour, model=target.model, speeds=result)
+        rows = tariff.measurement_rows(
+            target.model, target.digest or "", self.chip, target.engine_version or "", speeds
+        )
+
+        def keep(connection: Connection) -> None:
+            queries.add_measurements(connection, rows)
+            price_queries.add(connection, price)
+
+        await self._database.call(keep)
+        target.price = price
+        self._corrections = await self._database.call(_corrections, self.chip, self._slots)
+        log.info("measured", model=target.model, decode=speeds.decode, capacity=speeds.capacity)
+        return result
+
+    async def _watch(self) -> None:
+        """Measures models that were loaded by a request, once nobody asks them anything."""
+        seen: set[str | None] = set()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            for target in self._targets.every():
+                is_idle = target.gate.busy.inside == 0 and target.gate.waiting == 0
+                if (
+                    target.replica
+                    and target.state == READY
+                    and is_idle
+                    and target.digest not in seen
+                ):
+                    try:
+                        await self.speeds(target)
+                        seen.add(target.digest)
+                    except (HaneulError, TimeoutError) as error:
+                        log.warning("not_measured", model=target.model, reason=str(error))
+
+
+def outcomes(connection: Connection, chip_id: str | None = None) -> list[Outcome]:
+    """Every forecast that was followed by a measurement of the same file on the same chip."""
+    found: dict[tuple[str, str, str], float] = {}
+    for row in queries.measurements(connection):
+        found.setdefault((row.digest, row.chip, row.kind), row.value / THOUSANDTHS)
+    return [
+        Outcome(row.kind, _estimate(row), measured)
+        for row in queries.forecasts(connection)
+        if (measured := found.get((row.digest or "", row.chip, row.kind))) is not None
+        and chip_id in (None, row.chip)
+    ]
+
+
+def _estimate(row: ForecastRow) -> Estimate:
+    return Estimate(
+        low=row.low / THOUSANDTHS,
+        mid=row.mid / THOUSANDTHS,
+        high=row.high / THOUSANDTHS,
+        unit=row.unit,
+        source=row.source,
+    )
+
+
+def _measured(connection: Connection, target: Target, chip: Chip) -> Forecast | None:
+    """The newest figures of a model file on a chip with an engine; None unless all are there."""
+    values: dict[str, float] = {}
+    for kind in KINDS:
+        row = queries.newest(
+            connection,
+            digest=target.digest or "",
+            chip=chip.id,
+            engine_version=target.engine_version or "",
+            kind=kind,
+        )
+        if row is None:
+            return None
+        values[kind] = row.value / THOUSANDTHS
+    return tariff.measured(Speeds(**values, streams=0))
+
+
+def _corrections(connection: Connection, chip: Chip, slots: int) -> dict[str, Correction]:
+    """What the measured models say of the next forecast, kind by kind."""
+    shapes = {row.digest: hub.shape(row) for row in model_queries.every(connection)}
+    pairs: dict[str, list[tuple[Estimate, float]]] = {}
+    for row in queries.measurements(connection):
+        if row.chip == chip.id and row.digest in shapes and row.value > 0:
+            said = tariff.forecast(shapes[row.digest], chip, slots=slots).named().get(row.kind)
+            if said is not None:
+                pairs.setdefault(row.kind, []).append((said, row.value / THOUSANDTHS))
+    found = {kind: calibrate(known) for kind, known in pairs.items()}
+    return {kind: correction for kind, correction in found.items() if correction is not None}
