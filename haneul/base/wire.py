@@ -166,7 +166,8 @@ class Body:
 
     def unknown(self, known: frozenset[str]) -> list[str]:
         """The fields whose names are not in known, null values left out."""
-        return [name for name, raw in self.fields.items() if name not in known and raw != b"null"]
+        unknown = (name for name in self.fields if name not in known)
+        return [name for name in unknown if bytes(self.fields[name]) != b"null"]
 
     def replace(self, **values: Any) -> bytes:
         """The object again with some fields set (UNSET removes one); all others byte by byte."""

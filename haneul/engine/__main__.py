@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -42,6 +43,18 @@ class Front(uvicorn.Server):
         return nullcontext()
 
 
+def _from(least: int, most: int) -> Callable[[str], int]:
+    """A reader of whole numbers in a range, for argparse."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"must be from {least} to {most}")
+        return value
+
+    return number
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m haneul.engine",
@@ -50,13 +63,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("file", type=Path, help="a GGUF file")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--uds", type=Path, help="Unix socket to listen on (mode 0600)")
-    where.add_argument("--port", type=int, help="port on 127.0.0.1; 0 takes a free one")
+    where.add_argument(
+        "--port", type=_from(0, 65_535), help="port on 127.0.0.1; 0 takes a free one"
+    )
     parser.add_argument("--name", default="", help="the model's name in answers")
-    parser.add_argument("--slots", type=int, default=4, help="sequences at a time")
-    parser.add_argument("--context", type=int, default=0, help="tokens per sequence; 0: up to 4096")
-    parser.add_argument("--threads", type=int, default=0, help="0: one per core")
-    parser.add_argument("--queue", type=int, default=64, help="requests waiting beyond the slots")
-    parser.add_argument("--nice", type=int, default=0, help="lower priority, 0 to 19")
+    parser.add_argument("--slots", type=_from(1, 64), default=4, help="sequences at a time")
+    parser.add_argument(
+        "--context", type=_from(0, 1 << 20), default=0, help="tokens per sequence; 0: up to 4096"
+    )
+    parser.add_argument("--threads", type=_from(0, 1024), default=0, help="0: one per core")
+    parser.add_argument(
+        "--queue", type=_from(0, 10_000), default=64, help="requests waiting beyond the slots"
+    )
+    parser.add_argument("--nice", type=_from(0, 19), default=0, help="lower priority, 0 to 19")
     parser.add_argument("--die-with-parent", action="store_true", help="be killed when it ends")
     return parser.parse_args()
 
@@ -167,7 +186,7 @@ async def _drain(engine: Engine) -> None:
         async with asyncio.timeout(DRAIN_S):
             await engine.slots.idle.wait()
     except TimeoutError:
-        pass  # they are cut; their clients see a stream without an end
+        engine.cut()
 
 
 def _tell(listening: socket.socket) -> None:

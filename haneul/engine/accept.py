@@ -120,8 +120,8 @@ def _known_fields(body: Body, known: frozenset[str]) -> None:
     for name in body.unknown(known):
         raise UnknownField(f"'{name[:64]}' is not honoured by this engine.", param=name[:64])
     for name, accepted in _NEUTRAL.items():
-        raw = body.fields.get(name)
-        if raw is not None and raw != b"null" and _plain(raw) not in accepted:
+        value = _plain(body.fields[name]) if name in body.fields else None
+        if value is not None and value not in accepted:
             raise UnsupportedValue(f"This value of '{name}' is not supported here.", param=name)
 
 
@@ -133,13 +133,12 @@ def _plain(raw: Raw) -> Any:
 
 
 def _accept_streaming(body: Body, request: Sampling) -> Streaming:
-    raw = body.fields.get("stream_options")
-    if raw is None or raw == b"null":
+    if request.stream_options is None:
         return Streaming()
     if not request.stream:
         raise BadRequest("'stream_options' needs 'stream': true.", param="stream_options")
     try:
-        options = _streaming.decode(raw)
+        options = _streaming.decode(body.fields["stream_options"])
     except msgspec.ValidationError as cause:
         raise UnknownField(f"'stream_options': {cause}.", param="stream_options") from cause
     if options.include_obfuscation:
@@ -151,7 +150,7 @@ def _accept_streaming(body: Body, request: Sampling) -> Streaming:
 def _check_message_fields(raw: Raw) -> None:
     for position, message in enumerate(_messages.decode(raw)):
         for name, value in message.items():
-            if name not in _MESSAGE_FIELDS and value not in (b"null", b"[]"):
+            if name not in _MESSAGE_FIELDS and bytes(value) not in (b"null", b"[]"):
                 where = f"messages[{position}].{name[:64]}"
                 raise UnknownField(f"'{where}' is not honoured by this engine.", param=where)
 

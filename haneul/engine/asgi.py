@@ -8,7 +8,13 @@ from typing import Any
 
 import msgspec
 
-from haneul.base.errors import DeadlineExceeded, HaneulError, RequestTimeout, TooLarge
+from haneul.base.errors import (
+    DeadlineExceeded,
+    EngineUnavailable,
+    HaneulError,
+    RequestTimeout,
+    TooLarge,
+)
 from haneul.engine.sse import DONE
 
 Scope = MutableMapping[str, Any]
@@ -44,14 +50,18 @@ async def read_body(receive: Receive) -> bytes:
         raise RequestTimeout() from cause
 
 
-async def while_connected(receive: Receive, work: Awaitable[None]) -> None:
-    """Does the work, or drops it the moment the client hangs up. Raises ClientGone then."""
-    doing = asyncio.ensure_future(work)
+async def while_connected(receive: Receive, doing: asyncio.Task[None]) -> None:
+    """Waits for the task, but drops it the moment the client hangs up. Raises ClientGone then.
+
+    A task that someone else cancelled raises EngineUnavailable: only a stop does that.
+    """
     watching = asyncio.ensure_future(_hang_up(receive))
     try:
         await asyncio.wait({doing, watching}, return_when=asyncio.FIRST_COMPLETED)
         if not doing.done():
             raise ClientGone
+        if doing.cancelled():
+            raise EngineUnavailable("The engine is shutting down.", retry_after_s=5)
         doing.result()
     finally:
         for task in (doing, watching):

@@ -57,6 +57,8 @@ def completion_body(prompt: Prompt, request: CompletionRequest, seed: int | None
 
 def _sampling(request: Sampling, seed: int | None) -> dict[str, Any]:
     body: dict[str, Any] = {"stream": True, "timings_per_token": True, "cache_prompt": True}
+    # An event after each batch of the prompt: writing it is how the kernel notices a hang-up.
+    body["return_progress"] = True
     for name in _SAME_NAME:
         if (value := getattr(request, name)) is not None:
             body[name] = value

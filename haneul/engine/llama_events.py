@@ -13,6 +13,7 @@ from haneul.engine.kernel import Piece, Scored, ScoredToken
 
 LEAST_LOGPROB = -9999.0  # OpenAI's word for "impossible"
 _OWN_FAULT = re.compile(r"compute error|decode|slot|internal|alloc|memory|server", re.IGNORECASE)
+_TOO_LONG = re.compile(r"input \((\d+) tokens\) is too large.*size: (\d+)")
 _PATH = re.compile(r"(?:/[\w.+-]+){2,}")
 
 
@@ -85,6 +86,8 @@ def chat_piece(data: bytes) -> Piece | None:
     if not event.choices or event.timings is None:
         return None
     choice = event.choices[0]
+    if not event.timings.predicted_n and choice.finish_reason is None:
+        return None  # the prompt is still being read
     scores = choice.logprobs.content if choice.logprobs else None
     return Piece(
         text=choice.delta.content or "",
@@ -101,7 +104,7 @@ def text_piece(data: bytes) -> Piece | None:
     event = text_events.decode(data)
     if event.error is not None:
         raise as_error(event.error)
-    if event.timings is None:
+    if event.timings is None or not (event.timings.predicted_n or event.stop):
         return None
     finish = ("length" if event.stop_type == "limit" else "stop") if event.stop else None
     return Piece(
@@ -128,19 +131,23 @@ def as_error(error: KernelError) -> HaneulError:
     order of roles, a picture), so the words decide.
     """
     if error.type == "exceed_context_size_error":
-        return ContextTooLong(
-            f"The prompt has {error.n_prompt_tokens} tokens; "
-            f"this model's context holds {error.n_ctx}.",
-            param="messages",
-            prompt_tokens=error.n_prompt_tokens,
-            context_tokens=error.n_ctx,
-        )
+        return _too_long(error.n_prompt_tokens, error.n_ctx)
+    if found := _TOO_LONG.search(error.message):  # an input to embed
+        return _too_long(int(found[1]), int(found[2]))
     message = _PATH.sub("…", error.message).strip()
     if error.code == 503:
         return Unavailable(retry_after_s=1)
     if error.code >= 500 and (_OWN_FAULT.search(message) or not message):
         return EngineFailed(f"The kernel failed: {message or 'no reason given'}")
     return BadRequest(message)
+
+
+def _too_long(prompt_tokens: int, context_tokens: int) -> ContextTooLong:
+    return ContextTooLong(
+        f"The prompt has {prompt_tokens} tokens; this model's context holds {context_tokens}.",
+        prompt_tokens=prompt_tokens,
+        context_tokens=context_tokens,
+    )
 
 
 def _counts(timings: Timings) -> dict[str, Any]:

@@ -13,22 +13,9 @@ import sys
 
 import msgspec
 import xllamacpp
-from msgspec import Struct
 
+from haneul.engine.llama_spec import Spec
 from haneul.engine.protect import die_with_parent, protect
-
-
-class Spec(Struct, frozen=True, kw_only=True):
-    """What one llama-server is to load, and where it listens."""
-
-    file: str
-    socket: str
-    parent: int  # process id
-    context_tokens: int  # of one sequence
-    slots: int
-    threads: int
-    batch_tokens: int
-    is_embedding: bool = False
 
 
 def parameters(spec: Spec) -> xllamacpp.CommonParams:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +13,7 @@ from msgspec import Struct
 
 from haneul.base.errors import (
     BadRequest,
+    ContextTooLong,
     EngineUnavailable,
     HaneulError,
     MethodNotAllowed,
@@ -37,8 +39,13 @@ from haneul.engine.prompts import as_prompts
 from haneul.engine.slots import Slots
 from haneul.engine.tally import Tally
 
-Handler = Callable[[bytes, Answer], Awaitable[None]]
+Handler = Callable[[bytes, Answer], Coroutine[Any, Any, None]]
 log = logger("engine")
+_PROMPT_FIELD = {
+    "/v1/chat/completions": "messages",
+    "/v1/completions": "prompt",
+    "/v1/embeddings": "input",
+}
 
 
 class TokeniseRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,6 +72,7 @@ class Engine:
         self.is_draining = False
         self.slots = slots
         self.meters = Meters()
+        self._doing: set[asyncio.Task[None]] = set()
         self._kernel = kernel
         self._name = name
         self._names = {name, *aliases}
@@ -89,15 +97,25 @@ class Engine:
         try:
             handler = self._handler(scope["method"], path)
             body = await read_body(receive)
-            await while_connected(receive, handler(body, answer))
+            doing = asyncio.create_task(handler(body, answer))
+            self._doing.add(doing)
+            doing.add_done_callback(self._doing.discard)
+            await while_connected(receive, doing)
         except ClientGone:
             self.meters.hang_ups += 1
         except HaneulError as error:
+            if isinstance(error, ContextTooLong):
+                error.param = _PROMPT_FIELD.get(path)
             await answer.error(error)
         except Exception:
             log.exception("request_failed", path=path)
             await answer.error(HaneulError())
         self.meters.requests[path, answer.status] += 1
+
+    def cut(self) -> None:
+        """Ends every running answer with an error that says why."""
+        for doing in self._doing:
+            doing.cancel()
 
     def _handler(self, method: str, path: str) -> Handler:
         if path not in self._routes:
