@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: up test check format install dev clean
+.PHONY: up test check format docs install dev clean
 
 up: $(VENV)/.installed ## install, then start the cloud
 	@$(BIN)/haneul up $(ARGS)
@@ -28,6 +28,9 @@ check: $(VENV)/.installed-dev ## format, lint, types, shape, size of the base in
 
 format: $(VENV)/.installed-dev
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+docs: $(VENV)/.installed-dev ## docs/cli.md from the commands' own help
+	@$(BIN)/python tests/cli_reference.py > docs/cli.md
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

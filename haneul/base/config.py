@@ -25,11 +25,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Every setting with its unit and range. Zero means 'choose for this machine' where said."""
 
     home: Path = Path("~/.haneul")  # models, database, keys; one running cloud per home
-    host: str = "127.0.0.1"
+    host: str = "127.0.0.1"  # the address to listen on
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8420  # 0: any free port
     model: str = "smollm2:135m"  # served from the start; a name, a reference or a GGUF file
     database_url: str = ""  # "": SQLite in home; postgresql://… for PostgreSQL
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] = "USD"
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] = "USD"  # of prices and budgets
     first_budget: str = "5"  # of the first key, in the currency
     fleet: str = ""  # the file of what machines cost; "": the defaults, or home/fleet.toml
 
@@ -47,7 +47,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     idle_s: Seconds = 60  # between two chunks, from the engine or to the client
     drain_s: Seconds = 10  # for running requests when the cloud is told to stop
 
-    log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
+    log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"  # least
 
 
 class Loaded(Struct, frozen=True):

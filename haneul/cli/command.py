@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,8 @@ def command(name: str, *, example: str) -> Callable[[Any], click.Command]:
     """A function as a command: its docstring is the help, with an example."""
 
     def make(function: Any) -> click.Command:
-        function.__doc__ = f"{function.__doc__}\n\n\b\nExample:\n  {example}"
+        text = inspect.cleandoc(function.__doc__ or "")
+        function.__doc__ = f"{text}\n\n\b\nExample:\n  {example}"
 
         @functools.wraps(function)
         def guarded(*arguments: Any, **options: Any) -> Any:

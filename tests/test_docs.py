@@ -1,0 +1,96 @@
+"""The documentation says what the program does: commands, addresses, codes, settings."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from cli_reference import render, walk
+
+from haneul.base import errors
+from haneul.base.config import Config
+from haneul.cli.main import haneul
+from haneul.openapi import ADDRESSES
+
+ROOT = Path(__file__).parent.parent
+API = (ROOT / "docs/api.md").read_text()
+READMES = [(ROOT / name).read_text() for name in ("README.md", "README.ko.md")]
+
+
+def test_the_command_reference_is_the_commands_own_help():
+    assert (ROOT / "docs/cli.md").read_text() == render(), "run 'make docs'"
+
+
+def test_every_command_has_an_example_and_prints_json():
+    commands = [pair for pair in walk("haneul", haneul) if not hasattr(pair[1], "commands")]
+    assert len(commands) >= 18
+    for name, command in commands:
+        assert f"Example:\n  {name}" in (command.help or ""), name
+        assert "--json" in {option for each in command.params for option in each.opts}, name
+
+
+@pytest.mark.parametrize("readme", READMES, ids=["english", "korean"])
+def test_the_readme_names_every_command(readme):
+    for name in haneul.commands:
+        assert f"`{name}`" in readme or f"haneul {name}" in readme or f"`{name} " in readme, name
+
+
+def test_the_readmes_have_the_same_code():
+    english, korean = (re.findall(r"```(?:python)\n(.*?)```", text, re.S) for text in READMES)
+    assert english == korean
+
+
+def test_every_address_is_documented():
+    for method, address, _, _ in ADDRESSES:
+        assert f"`{method.upper()} {address}" in API, address
+
+
+def test_every_code_a_client_can_see_is_documented():
+    seen = {
+        kind.code
+        for kind in vars(errors).values()
+        if isinstance(kind, type)
+        and issubclass(kind, errors.HaneulError)
+        and not issubclass(kind, errors.CommandError)
+    }
+    internal = {"internal_error", "conflict", "service_unavailable"}
+    assert {code for code in seen - internal if f"`{code}`" not in API} == set()
+
+
+def test_the_tree_of_errors_is_drawn_as_it_is():
+    drawn = errors.__doc__ or ""
+    for name, kind in vars(errors).items():
+        if isinstance(kind, type) and issubclass(kind, errors.HaneulError):
+            line = next((line for line in drawn.splitlines() if f"{name} " in line), "")
+            assert kind.code in line or issubclass(kind, errors.CommandError), name
+
+
+def test_every_setting_says_what_it_is():
+    source = (ROOT / "haneul/base/config.py").read_text()
+    for name in Config.__struct_fields__:
+        assert re.search(rf"^    {name}: .*(#|Path)", source, re.M), name
+
+
+def test_links_between_documents_lead_somewhere():
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+            if "://" not in target:
+                assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_no_path_of_a_machine_and_no_host_of_a_registry_is_committed():
+    banned = re.compile(
+        r"(?<![\w.])/(?:root|work|farm)/|pypi\.org|pythonhosted|npmjs\.org|deb\.debian"
+    )
+    own = Path(__file__).name
+    found = [
+        str(path.relative_to(ROOT))
+        for folder in ("haneul", "tests", "docs", "bench", ".")
+        for path in (ROOT.glob("*") if folder == "." else (ROOT / folder).rglob("*"))
+        if path.is_file()
+        and path.suffix in {".py", ".md", ".toml", ".js", ".html", ".css", ".lock", ".sh", ""}
+        and path.name != own
+        and banned.search(path.read_text(errors="ignore"))
+    ]
+    assert found == []
