@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 from haneul.base.errors import CommandError
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})  # hosts only this machine reaches
+Level = Literal["debug", "info", "warning", "error"]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
 
@@ -39,7 +40,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     queue_max: Annotated[int, Meta(ge=0, le=10_000)] = 64  # requests waiting for one engine
     in_flight_max: Annotated[int, Meta(ge=1, le=4096)] = 512  # requests in the whole gateway
-    body_max_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 32 << 20
+    body_max_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 32 << 20  # of a request
     body_s: Seconds = 30  # for a request's body to arrive whole
     queue_s: Seconds = 120  # in the queue of an engine
     first_token_s: Seconds = 300  # from the engine's start to its first byte
@@ -47,7 +48,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     idle_s: Seconds = 60  # between two chunks, from the engine or to the client
     drain_s: Seconds = 10  # for running requests when the cloud is told to stop
 
-    log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"  # least
+    log_level: Level = "info"  # the least that is logged
 
 
 class Loaded(Struct, frozen=True):

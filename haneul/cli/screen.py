@@ -175,9 +175,11 @@ async def first_answer(out: Console, cloud: Cloud, secret: str, question: str, t
     ):
         usage = None
         async for line in answer.content:
-            if not line.startswith(b"data: {"):
+            if not line.removeprefix(b"data: ").startswith(b"{"):
                 continue
-            event = msgspec.json.decode(line[6:])
+            event = msgspec.json.decode(line.removeprefix(b"data: "))
+            if "error" in event:
+                out.print(f"[red]{escape(event['error']['message'])}[/]", end="")
             usage = event.get("usage") or usage
             for choice in event.get("choices", []):
                 text = choice["delta"].get("content") or ""
