@@ -34,7 +34,7 @@ START_S = 60
 # What differs from run to run or from processor to processor: only its kind is compared.
 MASKS: dict[str, Any] = {"id": "ID", "created": 0, "logprob": -1.0}
 MASKS |= {"content": "TEXT", "text": "TEXT", "token": "TOKEN", "bytes": []}
-MASKS |= {"token_logprobs": [], "tokens": [], "text_offset": []}
+MASKS |= {"token_logprobs": [], "tokens": [], "text_offset": [], "cached_tokens": 0}
 
 
 @pytest.fixture(scope="session")
@@ -203,7 +203,7 @@ def engine(start_engine: StartEngine, tiny_model: Path) -> Engine:
 @pytest.fixture(scope="session")
 def smol_engine(start_engine: StartEngine, smollm2: Path) -> Engine:
     """The real model, shared by many tests."""
-    started = start_engine(smollm2, "--slots", "2", "--context", "1024")
+    started = start_engine(smollm2, "--slots", "2", "--context", "1024", "--threads", "1")
     asyncio.run(started.ready())
     return started
 

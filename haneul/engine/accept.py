@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from haneul.base.errors import BadRequest, UnknownField, UnsupportedValue
+from haneul.base.errors import BadRequest, ContextTooLong, UnknownField, UnsupportedValue
 from haneul.base.wire import (
     Body,
     ChatRequest,
@@ -32,7 +32,7 @@ from haneul.engine.json_schema import check_schema
 from haneul.engine.kernel import Facts
 
 SEQUENCES_MAX = 128  # of one request: prompts times choices
-BODY_DEPTH_MAX = 64
+TOKEN_MAX_CHARS = 256  # longer than any token of the vocabularies in use
 
 _RECORDED = frozenset({"user", "safety_identifier", "metadata", "prompt_cache_key"})
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -69,6 +69,7 @@ def accept_chat(data: bytes, facts: Facts) -> tuple[ChatRequest, Streaming]:
     _known_fields(body, CHAT_FIELDS)
     request = decode(data, chat_decoder)
     _check_message_fields(body.fields["messages"])
+    check_length(len(body.fields["messages"]), facts, "messages")
     for position, message in enumerate(request.messages):
         _check_message(message, f"messages[{position}]", facts)
     _check_sampling(request, facts)
@@ -113,6 +114,17 @@ def check_sequences(prompts: int, choices: int) -> None:
         raise UnsupportedValue(
             f"{prompts} prompts with {choices} choices each are more than {SEQUENCES_MAX} answers.",
             param="n",
+        )
+
+
+def check_length(characters: int, facts: Facts, param: str) -> None:
+    """Refuses a text that no vocabulary could fit in, before it is cut into tokens for seconds."""
+    if characters > facts.context_tokens * TOKEN_MAX_CHARS:
+        raise ContextTooLong(
+            f"{characters} characters cannot fit the {facts.context_tokens} tokens of "
+            "this model's context.",
+            param=param,
+            context_tokens=facts.context_tokens,
         )
 
 

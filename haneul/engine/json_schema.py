@@ -89,7 +89,8 @@ def _check_pattern(pattern: str, where: str) -> None:
         raise UnsupportedValue("The pattern is too long.", param=where)
     if not (pattern.startswith("^") and pattern.endswith("$")):
         raise UnsupportedValue("A pattern must begin with ^ and end with $.", param=where)
-    if "(?" in pattern.replace("(?:", "(") or re.search(r"\\[bBpPkAZzGuxc1-9]", pattern):
+    plain = re.sub(r"\\.", "x", pattern).replace("(?:", "(")
+    if "(?" in plain or re.search(r"\\[bBpPkAZzGuxc1-9]", pattern):
         raise UnsupportedValue("The pattern uses what a grammar cannot express.", param=where)
     if re.search(r"[^\x00-\x7f][*+?{]", pattern):  # the kernel repeats its last byte only
         raise UnsupportedValue("Put a repeated letter into a group or class.", param=where)

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from haneul.base.errors import DeadlineExceeded, EngineUnavailable
+from haneul.base.errors import BrokenFile, DeadlineExceeded, EngineFailed, EngineUnavailable
 from haneul.base.http import Address, Client, Reply
 from haneul.base.wire import ChatRequest, CompletionRequest
 from haneul.engine.kernel import Facts, Piece, Prompt, Vectors
@@ -136,11 +136,17 @@ class LlamaKernel:
 
     async def _embedder(self) -> LlamaProcess:
         async with self._embedding_lock:
-            if self._embedding is None:
+            if self._embedding is None or self._embedding.has_ended:
                 # An input must fit one batch whole: pooling sees only what is in it.
                 batch = self._settings.context_tokens
                 process = self._process("embedding", 1, batch, is_embedding=True)
-                await process.start()
+                try:
+                    await process.start()
+                except BrokenFile as cause:  # the model was loaded before, so the file is good
+                    raise EngineFailed("This model's embeddings cannot be computed.") from cause
+                except BaseException:
+                    await process.close()
+                    raise
                 self._embedding = process
             return self._embedding
 

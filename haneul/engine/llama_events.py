@@ -118,10 +118,10 @@ def text_piece(data: bytes) -> Piece | None:
 def refusal(status: int, body: bytes) -> HaneulError:
     """The error in an answer of another status than 200."""
     try:
-        error = _refusals.decode(body).error or KernelError(code=status)
+        error = _refusals.decode(body).error
     except msgspec.DecodeError:
-        error = KernelError(code=status, message=f"status {status}")
-    return as_error(error)
+        error = None
+    return as_error(error) if error else EngineFailed(f"The kernel answered with {status}.")
 
 
 def as_error(error: KernelError) -> HaneulError:

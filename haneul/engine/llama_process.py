@@ -52,6 +52,10 @@ class LlamaProcess:
             await self._listening
             raise BrokenFile(f"The kernel cannot load this model: {self.reason()}")
 
+    @property
+    def has_ended(self) -> bool:
+        return self._process is not None and self._process.returncode is not None
+
     async def died(self) -> str:
         """Returns when the process has ended, with the reason it left."""
         assert self._process is not None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 import msgspec
 import xllamacpp
@@ -46,6 +47,7 @@ def main() -> None:
     die_with_parent(spec.parent)
     protect()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-c is for the front, which kills us
+    Path(spec.socket).unlink(missing_ok=True)  # of one that was killed
     try:
         server = xllamacpp.Server(parameters(spec))
     except RuntimeError as cause:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from haneul.base.errors import BadRequest, UnsupportedValue
-from haneul.engine.accept import SEQUENCES_MAX
+from haneul.engine.accept import SEQUENCES_MAX, check_length
 from haneul.engine.kernel import Facts, Prompt
 
 
@@ -33,6 +33,8 @@ def _check(prompt: Any, facts: Facts, param: str) -> None:
             f"'{param}' must be text, a list of texts, token ids, or a list of such lists.",
             param=param,
         )
+    if isinstance(prompt, str):
+        check_length(len(prompt), facts, param)
     if not prompt:
         raise BadRequest(f"'{param}' is empty.", param=param)
     if is_tokens and not all(0 <= token < facts.vocabulary for token in prompt):

@@ -91,7 +91,7 @@ async def test_a_hang_up_while_the_prompt_is_read_frees_the_place_too(slow_engin
 
 
 async def test_a_hang_up_ends_every_choice(start_engine, smollm2):
-    engine = start_engine(smollm2, "--slots", "2", "--context", "1024")
+    engine = start_engine(smollm2, "--slots", "2", "--threads", "1")
     await engine.ready()
     body = engine.body("Tell a long story.", max_tokens=900, n=4, stream=True, ignore_eos=True)
     await hang_up_after(engine, body, 1.0)
@@ -122,7 +122,7 @@ async def test_waiting_requests_are_counted(slow_engine):
 
 async def test_the_socket_answers_while_the_model_loads(start_engine, smollm2, short_folder):
     path = short_folder / "e.sock"
-    engine = start_engine(smollm2, uds=path)
+    engine = start_engine(smollm2, "--threads", "1", uds=path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert await engine.health() == "loading"
     status, told = await engine.ask("POST", CHAT, engine.body())
@@ -234,6 +234,18 @@ async def test_the_kernels_die_with_a_killed_engine(start_engine, tiny_model):
     assert len(kernels) == 2
     engine.stop(signal.SIGKILL)
     await until(lambda: not any(map(is_alive, kernels)))
+
+
+async def test_a_killed_embedding_kernel_is_started_again(start_engine, tiny_model):
+    engine = start_engine(tiny_model)
+    await engine.ready()
+    body = {"model": engine.model, "input": "x"}
+    first = await engine.ask("POST", "/v1/embeddings", body)
+    embedding = max(children(engine.process.pid))
+    os.kill(embedding, signal.SIGKILL)
+    await until(lambda: embedding not in children(engine.process.pid))
+    assert await engine.ask("POST", "/v1/embeddings", body) == first
+    engine.stop()
 
 
 async def test_a_killed_kernel_ends_the_engine_with_code_4(start_engine, smollm2):

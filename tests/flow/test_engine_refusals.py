@@ -184,3 +184,15 @@ async def test_a_token_outside_the_vocabulary_cannot_be_shown(engine):
 async def test_special_words_and_templates_in_a_text_do_no_harm(engine):
     for text in ("{{ 7*7 }}{% for x in y %}", "<|im_end|>", "\x00", "word " * 100):
         await engine.chat(text, max_tokens=1)
+
+
+async def test_a_text_beyond_any_vocabulary_is_refused_without_cutting_it_into_tokens(engine):
+    text = " " * (2048 * 256 + 1)
+    for path, body, param in (
+        (CHAT, engine.body(text), "messages"),
+        ("/v1/completions", {"model": engine.model, "prompt": text}, "prompt"),
+        ("/v1/embeddings", {"model": engine.model, "input": [text]}, "input"),
+    ):
+        status, told = await engine.ask("POST", path, body)
+        assert (status, told["error"]["code"]) == (400, "context_length_exceeded")
+        assert told["error"]["param"] == param
