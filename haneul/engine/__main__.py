@@ -33,6 +33,7 @@ CONTEXT_TOKENS = 4096  # of one sequence, unless more is asked for
 QUEUE_S = 120.0  # in the line before the kernel
 DRAIN_S = 5.0
 BACKLOG = 256
+SOCKET_FOLDER_MAX_BYTES = 90  # a Unix socket's whole path has at most 107
 FILE_BROKEN, KERNEL_DIED = 3, 4
 
 
@@ -90,9 +91,9 @@ def context_tokens(header: Header, asked: int) -> int:
 
 def kernel_folder(uds: Path | None) -> Path:
     """An empty private folder for the kernel's sockets; a killed engine's is found again."""
-    if uds is None:
+    folder = uds.with_suffix(".kernel") if uds else None
+    if folder is None or len(bytes(folder)) > SOCKET_FOLDER_MAX_BYTES:
         return Path(tempfile.mkdtemp(prefix="haneul-"))
-    folder = uds.with_suffix(".kernel")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     return folder

@@ -136,6 +136,16 @@ async def test_the_socket_answers_while_the_model_loads(start_engine, smollm2, s
     assert list(short_folder.iterdir()) == []
 
 
+async def test_a_long_socket_path_leaves_room_for_the_kernels(
+    start_engine, tiny_model, short_folder
+):
+    path = short_folder / ("x" * (105 - len(str(short_folder))))
+    engine = start_engine(tiny_model, uds=path)
+    await engine.ready()
+    await engine.chat(max_tokens=1)
+    assert engine.stop(signal.SIGTERM) == 0
+
+
 async def test_a_term_signal_lets_a_running_answer_end(start_engine, smollm2):
     engine = start_engine(smollm2, "--slots", "2", "--threads", "1")
     await engine.ready()
