@@ -19,6 +19,7 @@ import openai
 import pytest
 
 READY_S = 60.0
+SLOWNESS = float(os.environ.get("HANEUL_TEST_SLOWNESS", "3"))  # of a busy machine, for deadlines
 HANEUL = [sys.executable, "-m", "haneul"]
 
 
@@ -72,6 +73,15 @@ class Up:
         return [
             pid for pid in processes() if "-m haneul.engine " in command(pid) and self.owns(pid)
         ]
+
+    def engine_metric(self, name: str) -> float:
+        """A metric of the engine itself, over its own socket."""
+        (socket_path,) = [
+            path for path in (self.home / "run").glob("*.sock") if "cloud" not in path.name
+        ]
+        asked = ["curl", "-s", "--unix-socket", str(socket_path), "http://engine/metrics"]
+        said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+        return float(re.search(rf"^haneul_engine_{name} (\S+)$", said, re.MULTILINE)[1])
 
     def owns(self, pid: int) -> bool:
         return str(self.home) in command(pid)
@@ -259,6 +269,33 @@ def test_a_second_cloud_on_the_same_home_is_refused(up: Up):
     assert "running on this home already" in done.stderr
 
 
+def test_a_client_that_hangs_up_frees_the_engine_and_pays_for_what_it_was_sent(up: Up, key: str):
+    stream = up.client(key).chat.completions.create(
+        model="tiny",
+        messages=[{"role": "user", "content": "hi"}],
+        max_tokens=4000,
+        stream=True,
+        extra_body={"ignore_eos": True},
+    )
+    received = sum(bool(next(stream).choices) for _ in range(10))
+    request_id = stream.response.headers["x-request-id"]
+    stream.close()
+    hung_up = time.monotonic()
+    while up.engine_metric("running") or up.json("ps")["models"][0]["running"]:
+        assert time.monotonic() - hung_up < 2 * SLOWNESS, "the slot is still taken"
+    record = up.json("trace", request_id)
+    assert record["state"] == "aborted"
+    assert received - 1 <= record["completion_tokens"] < 4000
+    price = record["price"]
+    billed = record["prompt_tokens"] - record["cached_tokens"]
+    exact = (
+        billed * price["input_nano"]
+        + record["cached_tokens"] * price["cached_nano"]
+        + record["completion_tokens"] * price["output_nano"]
+    )
+    assert abs(record["cost_nano"] * 1_000_000 - exact) <= 500_000
+
+
 def test_an_engine_killed_in_mid_stream_ends_the_answer_with_an_error_and_comes_back(
     up: Up, key: str
 ):
@@ -327,7 +364,7 @@ def test_a_second_start_is_quick_and_shows_no_key(start: Start, tiny_model: Path
     assert "sk-hn-" not in said
     assert "measured before" in said
     assert second.stop(signal.SIGTERM) == 0
-    assert seconds < 5 * float(os.environ.get("HANEUL_TEST_SLOWNESS", "3"))
+    assert seconds < 5 * SLOWNESS
 
 
 def test_everything_dies_with_a_killed_cloud_and_its_requests_are_booked(
