@@ -66,7 +66,8 @@ def _hour(hour: HourCost) -> str:
 def _models(out: Console, cloud: Cloud) -> None:
     """The smallest that fit, one a line, within 80 columns."""
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
-    for name in ("  MODEL", "FILE", "MEMORY", "ONE ANSWER", "1M TOKENS OUT"):
+    price = f"{cloud.config.currency} / 1M OUT"
+    for name in ("  MODEL", "FILE", "MEMORY", "ONE ANSWER", price):
         table.add_column(name, no_wrap=True, justify="left" if "MODEL" in name else "right")
     found = [(entry, _fit(cloud, entry)) for entry in catalogue.load().entries]
     able = [(entry, fit) for entry, fit in found if fit.fits and entry.sources]
@@ -79,7 +80,7 @@ def _models(out: Console, cloud: Cloud) -> None:
             span(entry.size),
             span(fit.needed),
             span(said.decode) if said.decode else "unknown",
-            _money(cost.output, cost.currency) if cost else "unknown",
+            _money(cost.output) if cost else "unknown",
         )
     out.print(table)
     rest = len(found) - len(able[:SHOWN_MAX])
@@ -97,17 +98,16 @@ def span(estimate: Estimate) -> str:
     """An interval in few letters: '523–602 MB', '45–88 tok/s'; one number where it is known."""
     if estimate.low == estimate.high:
         return show(estimate)
-    if estimate.unit in ("B", "B/s"):
-        low, high = show_bytes(estimate.low), show_bytes(estimate.high)
-        is_same_unit = low.split()[1] == high.split()[1]
-        return f"{low.split()[0] if is_same_unit else low}–{high}{estimate.unit[1:]}"
-    digits = 0 if estimate.low >= 10 else 1
-    return f"{estimate.low:.{digits}f}–{estimate.high:.{digits}f} {estimate.unit}"
+    unit, low, high = estimate.unit, estimate.low, estimate.high
+    if unit in ("B", "B/s"):
+        power = 1e9 if low >= 1e9 else 1e6
+        unit, low, high = f"{'GM'[power < 1e9]}{unit}", low / power, high / power
+    digits = 0 if low >= 10 else 1
+    return f"{low:.{digits}f}–{high:.{digits}f} {unit}"
 
 
-def _money(price: Price, currency: str) -> str:
-    low, high = price.low_nano / NANO, price.high_nano / NANO
-    return f"{currency} {low:.3f}–{high:.3f}"
+def _money(price: Price) -> str:
+    return f"{price.low_nano / NANO:.3f}–{price.high_nano / NANO:.3f}"
 
 
 def engine(
@@ -165,6 +165,7 @@ async def first_answer(out: Console, cloud: Cloud, secret: str, question: str, t
         "stream_options": {"include_usage": True},
     }
     began = time.monotonic()
+    words = Words(out)
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as web,
         web.post(
@@ -183,8 +184,9 @@ async def first_answer(out: Console, cloud: Cloud, secret: str, question: str, t
             usage = event.get("usage") or usage
             for choice in event.get("choices", []):
                 text = choice["delta"].get("content") or ""
-                out.print(escape(text.replace("\n", "\n  ")), end="", soft_wrap=True)
+                words.write(text)
         request_id = answer.headers.get("x-request-id", "unknown")
+    words.end()
     seconds = time.monotonic() - began
     out.print("\n")
     if usage is not None:
@@ -193,6 +195,40 @@ async def first_answer(out: Console, cloud: Cloud, secret: str, question: str, t
             f"  [dim]{usage['prompt_tokens']} tokens in, {usage['completion_tokens']} out, "
             f"{show_duration(seconds)}, {cost}; haneul trace {request_id}[/]"
         )
+
+
+class Words:
+    """Streamed text in lines that break between words, two columns from the left."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._word = ""
+        self._column = 2
+
+    def write(self, text: str) -> None:
+        """Shows every whole word; keeps the last until it is known to be whole."""
+        for letter in text:
+            if letter.isspace():
+                self.end()
+                self._space(letter)
+            else:
+                self._word += letter
+
+    def end(self) -> None:
+        """Shows the last word."""
+        if self._word and self._column + len(self._word) > self._out.width:
+            self._space("\n")
+        self._out.print(escape(self._word), end="", soft_wrap=True)
+        self._column += len(self._word)
+        self._word = ""
+
+    def _space(self, letter: str) -> None:
+        if letter == "\n":
+            self._out.print("\n  ", end="")
+            self._column = 2
+        elif self._column > 2:
+            self._out.print(" ", end="")
+            self._column += 1
 
 
 def farewell(out: Console) -> None:
