@@ -13,6 +13,7 @@ HaneulError                 500  internal_error
 ├─ RequestTimeout           408  request_timeout
 ├─ Conflict                 409  conflict
 ├─ TooLarge                 413  request_too_large
+│  └─ HeadTooLarge          431  request_head_too_large
 ├─ RateLimited              429  rate_limit_exceeded     + Retry-After
 ├─ QuotaExceeded            429  insufficient_quota      the budget is spent
 ├─ Unavailable              503  service_unavailable     + Retry-After
@@ -137,6 +138,12 @@ class TooLarge(HaneulError):
     """The request body is too large."""
 
     status, code, type = 413, "request_too_large", "invalid_request_error"
+
+
+class HeadTooLarge(TooLarge):
+    """The head of the request is too large."""
+
+    status, code = 431, "request_head_too_large"
 
 
 class RateLimited(HaneulError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct
 
 from haneul.base.errors import BadRequest
 
@@ -106,16 +106,19 @@ class EmbeddingRequest(Struct, frozen=True, kw_only=True):
     user: Annotated[str, Meta(max_length=512)] | None = None
 
 
+Counted = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]  # what both databases keep as INTEGER
+
+
 class TokenDetails(Struct, frozen=True):
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
+    cached_tokens: Counted | None = None
+    reasoning_tokens: Counted | None = None
 
 
 class Usage(Struct, frozen=True, kw_only=True):
     """The tokens of one answer, as every OpenAI-compatible engine reports them."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int | None = None
+    prompt_tokens: Counted = 0
+    completion_tokens: Counted | None = None
     total_tokens: int | None = None
     prompt_tokens_details: TokenDetails | None = None
     completion_tokens_details: TokenDetails | None = None
@@ -132,7 +135,7 @@ class Delta(Struct, frozen=True):
 
 class ChunkChoice(Struct, frozen=True):
     index: int = 0
-    delta: Delta | UnsetType = UNSET
+    delta: Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
 
@@ -143,7 +146,7 @@ class Chunk(Struct, frozen=True):
     id: str | None = None
     choices: list[ChunkChoice] = []
     usage: Usage | None = None
-    error: Raw | UnsetType = UNSET
+    error: Any = None
 
 
 R = TypeVar("R", ChatRequest, CompletionRequest, EmbeddingRequest)

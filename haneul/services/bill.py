@@ -1,7 +1,7 @@
 """What one request will have cost: reserved at the start, exact at the end, recorded once.
 
     with biller.open(call, key, account, ask, targets) as bill:
-        ...                       # counters move as tokens are delivered
+        ...                       # counters move as tokens come, and are kept before they are sent
         bill.close("done", 200)
 
 Leaving the block in any other way closes it too: a hang-up as `aborted`, a deadline or a broken
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from haneul.base.errors import HaneulError, QuotaExceeded
 from haneul.base.units import MILLION, now_us, show_money
@@ -24,14 +24,27 @@ from haneul.services.ledger import Ledger
 from haneul.services.limits import Account, Reservation
 from haneul.services.metrics import Metrics
 from haneul.services.openai import BYTES_PER_TOKEN, Ask, prompt_max
-from haneul.services.prices import affordable_tokens, worst_nano
+from haneul.services.prices import Rates, affordable_tokens, worst_nano
 from haneul.services.targets import Target
 from haneul.store.ledger import RequestRow
 
 ANSWER_TOKENS = 256  # set aside from a token rate for an answer whose length nobody said
 UNBOUNDED_TOKENS = 1 << 17  # the most a remote engine is taken to answer when nobody says
-NAME_MAX = 256  # of what users say and the ledger keeps
+NAME_MAX_BYTES = 256  # of what users and engines say and the ledger keeps
+CODE_MAX_BYTES = 64
 CLIENT_CLOSED = 499  # the status of a request whose client went away, as nginx writes it
+
+
+class Offer(NamedTuple):
+    """One engine that may answer, on the terms of the moment the request was accepted."""
+
+    target: Target
+    opened: Opened
+    prompt_max: int
+
+    @property
+    def rates(self) -> Rates:
+        return self.opened.rates
 
 
 class Bill:
@@ -41,10 +54,8 @@ class Bill:
         self,
         biller: Biller,
         call: Call,
-        key: Key,
         account: Account,
-        ask: Ask,
-        target: Target,
+        offers: list[Offer],
         *,
         reservation: Reservation,
         flight: Flight,
@@ -57,9 +68,8 @@ class Bill:
         self.started_us: int | None = None
         self._biller = biller
         self._call = call
-        self._key = key
-        self._ask = ask
-        self._target = target
+        self._offers = offers
+        self._offer = offers[0]
         self._inside: tuple[Busy, float, int] | None = None
         self._account = account
         self._reservation = reservation
@@ -76,10 +86,11 @@ class Bill:
         return self.row.cost_nano
 
     def enter(self, target: Target, entered_s: float) -> None:
-        """The request is inside an engine: from now on its clock runs."""
-        if target is not self._target:
-            self._flight.reopen(self._biller.opened(self._call, self._key, self._ask, target))
-            self._target = target
+        """The request is inside an engine: from now on its clock runs, and only its counts."""
+        if target is not self._offer.target:
+            offer = next(offer for offer in self._offers if offer.target is target)
+            self._flight.reopen(offer.opened)
+            self._offer, self.metering, self.upstream_id = offer, "none", None
         self.started_us = now_us()
         self._inside = (target.gate.busy, entered_s, self.counters.busy_us)
 
@@ -93,8 +104,8 @@ class Bill:
             busy, entered_s, before_us = self._inside
             self.counters.busy_us = before_us + round((busy.reading_s() - entered_s) * MILLION)
 
-    def delivered(self) -> None:
-        """Keeps what was sent so far, safe from a kill."""
+    def delivering(self) -> None:
+        """Keeps the counters safe from a kill: what is about to be sent is billed from now on."""
         self._charge()
         counters = self._flight.counters
         counters.last_us = now_us()
@@ -113,9 +124,9 @@ class Bill:
             counters,
             state=state,
             status=status,
-            error_code=error_code,
+            error_code=kept(error_code, CODE_MAX_BYTES),
             metering=self.metering,
-            upstream_id=self.upstream_id,
+            upstream_id=kept(self.upstream_id),
             started_us=self.started_us,
             finished_us=now_us(),
         )
@@ -155,52 +166,59 @@ class Biller:
         self.metrics = metrics
         self.currency = currency
 
-    def open(self, call: Call, key: Key, account: Account, ask: Ask, target: Target) -> Bill:
-        """Reserves the worst case. Raises QuotaExceeded, RateLimited, Overloaded."""
-        rates = target.rates
-        most_prompt = prompt_max(ask, target.context_tokens)
-        cap = _cap(key, account, ask, target, most_prompt, self.currency)
+    def open(self, call: Call, key: Key, account: Account, ask: Ask, targets: list[Target]) -> Bill:
+        """Reserves the worst case of the dearest target.
+
+        Raises QuotaExceeded, RateLimited, Overloaded.
+        """
+        offers = [self.offer(call, key, ask, target) for target in targets]
+        cap = _cap(key, account, ask, offers, self.currency)
         each = ask.completion_max if ask.completion_max is not None else cap
-        most_answer = (each or 0) * ask.answers
-        worst = worst_nano(rates, prompt_max=most_prompt, completion_max=most_answer)
+        worst = max(
+            worst_nano(
+                offer.rates,
+                prompt_max=offer.prompt_max,
+                completion_max=(each or 0) * ask.answers,
+            )
+            for offer in offers
+        )
         likely = ask.completion_max if ask.completion_max is not None else ANSWER_TOKENS
         tokens = ask.prompt_bytes // BYTES_PER_TOKEN + likely * ask.answers
         reservation = account.reserve(key, worst, tokens, currency=self.currency)
         try:
-            flight = self.flights.open(self.opened(call, key, ask, target))
-        except HaneulError:
+            flight = self.flights.open(offers[0].opened)
+        except BaseException:
             account.settle(reservation, 0, 0)
             raise
         is_capped = ask.completion_max is None and key.budget_nano is not None
         return Bill(
             self,
             call,
-            key,
             account,
-            ask,
-            target,
+            offers,
             reservation=reservation,
             flight=flight,
             completion_max=cap if is_capped else None,
         )
 
-    def opened(self, call: Call, key: Key, ask: Ask, target: Target) -> Opened:
-        """What a page keeps of a request that goes to a target."""
+    def offer(self, call: Call, key: Key, ask: Ask, target: Target) -> Offer:
+        """What a target would answer the request for, and what a page keeps of it."""
         row = RequestRow(
             **self._known(call, key, ask.route.name),
-            model=target.model[:NAME_MAX],
+            model=kept(target.model),
             digest=target.digest,
-            engine=target.engine,
+            engine=kept(target.engine),
             engine_version=target.engine_version,
             chip=target.chip,
             state="aborted",
             status=CLIENT_CLOSED,
             is_stream=int(ask.is_stream),
             price_id=target.price.id if target.price else None,
-            end_user=ask.end_user[:NAME_MAX] if ask.end_user else None,
+            end_user=kept(ask.end_user),
             finished_us=call.received_us,
         )
-        return Opened(row=row, rates=target.rates, hour_nano=target.hour_nano)
+        opened = Opened(row=row, rates=target.rates, hour_nano=target.hour_nano)
+        return Offer(target, opened, prompt_max(ask, target.context_tokens))
 
     def refused(
         self, call: Call, key: Key, route: str, model: str | None, error: HaneulError
@@ -208,10 +226,10 @@ class Biller:
         """Notes a request that was turned away before any engine."""
         row = RequestRow(
             **self._known(call, key, route),
-            model=model[:NAME_MAX] if model else None,
+            model=kept(model),
             state="refused",
             status=error.status,
-            error_code=error.code,
+            error_code=kept(error.code, CODE_MAX_BYTES),
             finished_us=now_us(),
         )
         self.ledger.append(row)
@@ -227,18 +245,37 @@ class Biller:
         }
 
 
-def _cap(
-    key: Key, account: Account, ask: Ask, target: Target, most_prompt: int, currency: str
-) -> int | None:
-    """The most tokens an answer of unsaid length may have: what the budget's rest pays for."""
+def kept(text: str | None, most_bytes: int = NAME_MAX_BYTES) -> str | None:
+    """What the ledger keeps of a text that somebody else chose.
+
+    So much that it fits a page of `flights`, and no NUL, which PostgreSQL does not take.
+    """
+    if text is None:
+        return None
+    return text.replace("\0", "\ufffd").encode()[:most_bytes].decode(errors="ignore")
+
+
+def _cap(key: Key, account: Account, ask: Ask, offers: list[Offer], currency: str) -> int | None:
+    """The most tokens an answer of unsaid length may have: what the budget's rest pays for.
+
+    At the dearest of the engines that may give it. None where the request says the length.
+    """
+    if ask.completion_max is not None:
+        return None
+    limit = max(offer.target.context_tokens or UNBOUNDED_TOKENS for offer in offers)
     remaining = account.remaining_nano(key)
-    limit = target.context_tokens or UNBOUNDED_TOKENS
-    if ask.completion_max is not None or remaining is None:
-        return None if ask.completion_max is not None else limit
-    affordable = affordable_tokens(
-        target.rates, prompt_max=most_prompt, remaining_nano=remaining, limit=limit * ask.answers
+    if remaining is None:
+        return limit
+    affordable = min(
+        affordable_tokens(
+            offer.rates,
+            prompt_max=offer.prompt_max,
+            remaining_nano=remaining,
+            limit=limit * ask.answers,
+        )
+        for offer in offers
     )
-    if affordable // ask.answers < 1:
+    if affordable < ask.answers:
         raise QuotaExceeded(
             f"The API key '{key.name}' has {show_money(max(0, remaining), currency)} of its budget "
             f"of {show_money(key.budget_nano or 0, currency)} left, which does not pay for this "

@@ -2,12 +2,13 @@
 
 A client that goes away, or a deadline that passes, cancels the task that serves the call; `gone`
 and `expired` tell which it was. One sweep over all calls keeps every deadline, so that a streamed
-token costs no timer.
+token costs no timer. A client that does not read its answer is hung up on at its deadline.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -28,6 +29,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 SWEEP_S = 0.25
+FAIL_S = 5.0  # for a client to take the error that ends its call
+ABORT = "haneul.abort"  # the ASGI extension by which a call cuts its connection (see protocol)
 JSON = b"application/json"
 EVENTS = b"text/event-stream; charset=utf-8"
 
@@ -48,8 +51,9 @@ class Call:
         self._send = send
         self._task = asyncio.current_task()
         self._watch: asyncio.Task[None] | None = None
+        self._is_stream = False
         self._deadline = float("inf")
-        self._late: HaneulError = DeadlineExceeded()
+        self._late: HaneulError | None = None
 
     @property
     def is_local(self) -> bool:
@@ -59,15 +63,17 @@ class Call:
 
     # deadlines and hang-ups
     def within(self, seconds: float, late: HaneulError | None = None) -> None:
-        """From now the call has so long until the next `within`; then `late` ends it."""
+        """From now the call has so long until the next `within`; then `late` ends it.
+
+        Without it, DeadlineExceeded does.
+        """
         self._deadline = asyncio.get_running_loop().time() + seconds
-        if late is not None:
-            self._late = late
+        self._late = late
 
     def check(self, now: float) -> None:
         """Ends the call if its deadline has passed."""
-        if now > self._deadline and self.expired is None and self._task is not None:
-            self.expired = self._late
+        if now > self._deadline and not self.is_interrupted and self._task is not None:
+            self.expired = self._late or DeadlineExceeded()
             self._task.cancel()
 
     @property
@@ -76,10 +82,9 @@ class Call:
         return self.gone or self.expired is not None
 
     def absorb(self) -> None:
-        """Takes the cancellation back, so that the task can end in order."""
-        if self._task is not None:
+        """Takes every cancellation back, so that the task can end in order."""
+        while self._task is not None and self._task.cancelling():
             self._task.uncancel()
-        self._deadline = float("inf")
 
     async def _watch_hang_up(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -87,6 +92,12 @@ class Call:
         self.gone = True
         if self._task is not None:
             self._task.cancel()
+
+    def abort(self) -> None:
+        """Cuts the connection, whatever is still unsent on it."""
+        extension = self.scope.get("extensions", {}).get(ABORT)
+        if extension is not None:
+            extension["abort"]()
 
     def close(self) -> None:
         """Stops watching."""
@@ -101,7 +112,7 @@ class Call:
         parts: list[bytes] = []
         size = 0
         while True:
-            message = await self._receive()
+            message = await self._receive_body()
             if message["type"] == "http.disconnect":
                 self.gone = True
                 raise asyncio.CancelledError
@@ -113,6 +124,15 @@ class Call:
                 break
         self._watch = asyncio.create_task(self._watch_hang_up())
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _receive_body(self) -> MutableMapping[str, Any]:
+        try:
+            return await self._receive()
+        except asyncio.CancelledError:
+            if self.expired is None:
+                raise
+            self.absorb()
+            raise self.expired from None
 
     def _check_head(self, max_bytes: int) -> None:
         length = self.headers.get(b"content-length", b"0")
@@ -129,6 +149,7 @@ class Call:
             (b"x-request-id", self.id.encode()),
             *self.extra_headers,
         ]
+        self._is_stream = length is None
         if length is not None:
             headers.append((b"content-length", str(length).encode()))
         self.has_begun = True
@@ -143,13 +164,26 @@ class Call:
         await self.send(data, more=False)
 
     async def fail(self, error: HaneulError) -> None:
-        """The error: as the answer, or as the last event of an answer that has begun."""
+        """The error: as the answer, or as the last event of a stream that has begun.
+
+        Other answers that have begun are cut off, as is a client that does not read the error.
+        """
+        try:
+            async with asyncio.timeout(FAIL_S):
+                await self._tell(error)
+        except TimeoutError:
+            self.abort()
+
+    async def _tell(self, error: HaneulError) -> None:
         data = msgspec.json.encode(error.as_openai())
-        if self.has_begun:
+        if self.has_begun and self._is_stream:
             await self.send(b"data: " + data + b"\n\n", more=False)
             return
+        if self.has_begun:
+            self.abort()
+            return
         if error.retry_after_s is not None:
-            seconds = max(1, round(error.retry_after_s + 0.5))
+            seconds = max(1, math.ceil(error.retry_after_s))
             self.extra_headers.append((b"retry-after", str(seconds).encode()))
         if error.status == 401:
             self.extra_headers.append((b"www-authenticate", b"Bearer"))

@@ -37,6 +37,7 @@ from haneul.services.sessions import Sessions
 from haneul.services.targets import EMBEDDED, Target, Targets
 
 ERROR_MAX_BYTES = 64 << 10
+STOPPING_S = 5.0  # after which a client may find the cloud started again
 log = logger("gateway")
 
 
@@ -63,27 +64,24 @@ class Gateway:
         self.calls = calls
 
     async def guard(self, call: Call, work: Callable[[Call], Awaitable[None]]) -> None:
-        """Runs one call to its end, whatever happens: the only place that catches everything."""
+        """Runs one call to its end, whatever happens, and tells the client how it ended."""
         self.calls.add(call)
+        call.within(self.config.idle_s)
         try:
-            await work(call)
-        except HaneulError as error:
-            await call.fail(error)
+            error = await _outcome(call, work)
+            if error is not None and error.status >= 500:
+                log.warning("answered_with", request=call.id, status=error.status, code=error.code)
+            if error is not None:
+                await call.fail(error)
         except asyncio.CancelledError:
-            if not call.is_interrupted:
-                raise
-            call.absorb()
-            if call.expired is not None:
-                call.within(self.config.idle_s)
-                await call.fail(call.expired)
-        except Exception:  # the client gets the id, the log gets the reason
-            log.exception("request_failed", request=call.id)
-            await call.fail(HaneulError("Something went wrong inside haneul; the log has it."))
+            call.absorb()  # the client went away while it was told
         finally:
             self.calls.remove(call)
 
     async def serve(self, call: Call, route: Route) -> None:
         """Answers one chat, completion or embedding request."""
+        if self.biller.ledger.is_behind:
+            raise Overloaded("The ledger cannot be written at the moment.", retry_after_s=10)
         key = await self.who(call)
         account = await self.accounts.of(key)
         ask: Ask | None = None
@@ -95,16 +93,25 @@ class Gateway:
                 max_bytes=self.config.body_max_bytes, within_s=self.config.body_s
             )
             ask = openai.read(route, data)
-            targets = self.targets.find(ask.model)
-            require(key, "infer", targets[0].model)
-            bill = self.biller.open(call, key, account, ask, targets[0])
+            targets = self.find(key, ask.model)
+            bill = self.biller.open(call, key, account, ask, targets)
         except HaneulError as error:
             model = ask.model if ask else None
             self.biller.refused(call, key, route.name, model, error)
             raise
+        finally:
+            _tell_limits(call, account)
         with bill:
-            self._limits(call, account)
             await self._relay(call, ask, targets, bill)
+
+    def find(self, key: Key, name: str) -> list[Target]:
+        """The targets of a name that the key may use. Raises ModelNotFound, NotAllowed."""
+        targets = self.targets.find(name)
+        if key.models is not None and name not in key.models:
+            allowed = [target for target in targets if target.model in key.models]
+            targets = allowed or targets[:1]
+            require(key, "infer", targets[0].model)
+        return targets
 
     async def who(self, call: Call) -> Key:
         """The key of a call: bearer, x-api-key or the page's cookie; one policy for all."""
@@ -160,16 +167,19 @@ class Gateway:
         if ask.is_stream:
             await self._deliver_stream(call, ask, target, reply, bill)
         else:
-            await self._deliver_whole(call, reply, bill)
+            await self._deliver_whole(call, ask, reply, bill)
 
-    async def _deliver_whole(self, call: Call, reply: Reply, bill: Bill) -> None:
+    async def _deliver_whole(self, call: Call, ask: Ask, reply: Reply, bill: Bill) -> None:
         data = await reply.read()
         whole = openai.read_whole(data)
         bill.upstream_id = whole.id
         if whole.usage is not None:
             openai.read_usage(whole.usage, bill.counters)
             bill.metering = "engine"
-        bill.delivered()
+        else:
+            openai.count_whole(whole, ask, bill.counters)
+            bill.metering = "counted"
+        bill.delivering()
         bill.close("done", 200)
         if whole.usage is not None:
             currency = self.biller.currency
@@ -186,12 +196,14 @@ class Gateway:
             events = stream.feed(data)
             bill.upstream_id = stream.upstream_id
             bill.metering = "engine" if stream.has_usage else "counted"
+            bill.delivering()
             if events:
+                call.within(self.config.idle_s)
                 if not call.has_begun:
                     await call.begin(200, EVENTS)
-                call.within(self.config.idle_s)
                 await call.send(events, more=True)
-            bill.delivered()
+            if stream.failure is not None:
+                raise stream.failure
         if not stream.is_done:
             raise EngineUnavailable(
                 "The engine ended in the middle of its answer.", retry_after_s=2
@@ -203,14 +215,37 @@ class Gateway:
             await call.begin(200, EVENTS)
         await call.send(ending, more=False)
 
-    def _limits(self, call: Call, account: Account) -> None:
-        """Tells the client its rates, by the names that OpenAI gave them."""
-        for name, rate in (("requests", account.requests), ("tokens", account.tokens)):
-            if rate is not None:
-                call.extra_headers += [
-                    (f"x-ratelimit-limit-{name}".encode(), str(rate.per_minute).encode()),
-                    (f"x-ratelimit-remaining-{name}".encode(), str(rate.remaining).encode()),
-                ]
+
+async def _outcome(call: Call, work: Callable[[Call], Awaitable[None]]) -> HaneulError | None:
+    """The error a call ended with, if any: the only place that catches everything."""
+    try:
+        await work(call)
+    except HaneulError as error:
+        return error
+    except asyncio.CancelledError:
+        call.absorb()
+        if call.gone:
+            return None
+        return call.expired or Unavailable("The cloud is stopping.", retry_after_s=STOPPING_S)
+    except Exception:  # the client gets the id, the log gets the reason
+        log.exception("request_failed", request=call.id)
+        return HaneulError("Something went wrong inside haneul; the log has it.")
+    return None
+
+
+def _tell_limits(call: Call, account: Account) -> None:
+    """Tells the client its rates, by the names that OpenAI gave them."""
+    for name, rate in (("requests", account.requests), ("tokens", account.tokens)):
+        if rate is not None:
+            facts = {
+                "limit": str(rate.per_minute),
+                "remaining": str(rate.remaining),
+                "reset": f"{rate.wait_s(rate.per_minute):.3f}s",  # until it is full again
+            }
+            call.extra_headers += [
+                (f"x-ratelimit-{fact}-{name}".encode(), value.encode())
+                for fact, value in facts.items()
+            ]
 
 
 def _key_text(call: Call) -> str | None:

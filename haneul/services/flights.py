@@ -12,6 +12,7 @@ A page: 0 state, 8 seven counters, 64 the request (length and msgpack), 2048 its
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import struct
@@ -23,6 +24,7 @@ import msgspec
 from msgspec import Struct
 
 from haneul.base.errors import AlreadyRunning, Overloaded
+from haneul.base.log import logger
 from haneul.base.units import now_us
 from haneul.services.prices import Rates, cost_nano
 from haneul.store.ledger import RequestRow
@@ -33,6 +35,7 @@ COUNTERS = struct.Struct("<7q")
 LENGTH = struct.Struct("<H")
 COUNTERS_AT, OPENED_AT, FINAL_AT = 8, 64, 2048
 TEXT_MAX = FINAL_AT - OPENED_AT - LENGTH.size
+log = logger("flights")
 
 
 class Opened(Struct, frozen=True, kw_only=True):
@@ -91,11 +94,11 @@ class Flight:
         self._table.memory[self._at] = FINAL
 
     def reopen(self, opened: Opened) -> None:
-        """Goes on under other terms, on a page of its own; the old page goes last."""
+        """Begins again under other terms, on a page of its own; the old page goes last."""
         old_at = self._at
         self._at = self._table.open(opened)._at
         self.opened = opened
-        self.save()
+        self.counters = Counters()
         self._table.release(old_at)
 
     def free(self) -> None:
@@ -109,14 +112,14 @@ class Flights:
     def __init__(self, path: Path, pages: int) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.lockf(self._file, os.F_TLOCK, 0)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as cause:
             os.close(self._file)
             raise AlreadyRunning(
                 "a cloud is running on this home already: stop it, or name another with HANEUL_HOME"
             ) from cause
         size = max(os.fstat(self._file).st_size // PAGE, pages) * PAGE
-        os.truncate(self._file, size)
+        _reserve(self._file, size)
         self.memory = mmap.mmap(self._file, size)
         self._free = [at for at in range(0, pages * PAGE, PAGE) if self.memory[at] == FREE]
 
@@ -129,14 +132,15 @@ class Flights:
         """Takes a page. Raises Overloaded when all are taken."""
         if not self._free:
             raise Overloaded("Too many requests are in flight.", retry_after_s=2)
-        at = self._free.pop()
+        at = self._free[-1]
         self.put(at + OPENED_AT, msgspec.msgpack.encode(opened))
+        self._free.pop()
         COUNTERS.pack_into(self.memory, at + COUNTERS_AT, 0, 0, 0, 0, 0, 0, 0)
         self.memory[at] = OPEN
         return Flight(self, at, opened)
 
     def put(self, at: int, data: bytes) -> None:
-        """Length and bytes. What users say was bounded at the edge, so that it fits."""
+        """Length and bytes. What others say was bounded before (see bill.kept), so that it fits."""
         if len(data) > TEXT_MAX:
             raise ValueError(f"{len(data)} bytes do not fit a page")
         self.memory[at + LENGTH.size : at + LENGTH.size + len(data)] = data
@@ -148,9 +152,18 @@ class Flights:
         self._free.append(at)
 
     def left(self) -> list[tuple[int, RequestRow]]:
-        """The pages that a process before this one left, each with its terminal record."""
-        pages = range(0, len(self.memory), PAGE)
-        return [(at, self._row(at)) for at in pages if self.memory[at] in (OPEN, FINAL)]
+        """The pages that a process before this one left, each with its terminal record.
+
+        A page that cannot be read, from a damaged disk or another release, stays as it is.
+        """
+        found = []
+        for at in range(0, len(self.memory), PAGE):
+            if self.memory[at] != FREE:
+                try:
+                    found.append((at, self._row(at)))
+                except (msgspec.DecodeError, UnicodeDecodeError) as cause:
+                    log.error("page_unreadable", page=at // PAGE, reason=str(cause))
+        return found
 
     def _row(self, at: int) -> RequestRow:
         if self.memory[at] == FINAL:
@@ -191,6 +204,13 @@ class Flights:
         self.close()
 
 
+def _reserve(file: int, size: int) -> None:
+    """Takes the disk's blocks now: a full disk would kill whoever stores into a hole of the map."""
+    os.truncate(file, size)
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        os.posix_fallocate(file, 0, size)
+
+
 def terminal(opened: Opened, counters: Counters, **ending: object) -> RequestRow:
     """The terminal record: what was delivered at the price that was agreed."""
     rates = opened.rates
@@ -221,5 +241,6 @@ def aborted(opened: Opened, counters: Counters) -> RequestRow:
         counters,
         state="aborted",
         error_code="cloud_killed",
+        metering="counted" if counters.tokens() else "none",
         finished_us=counters.last_us or now_us(),
     )

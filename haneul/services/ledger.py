@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-import time
 from typing import NamedTuple
 
+import msgspec
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from haneul.base.log import logger
 from haneul.services.flights import Flight, Flights
@@ -22,7 +22,9 @@ from haneul.store.database import Database
 from haneul.store.ledger import RequestRow
 
 BATCH_MAX = 500
+WAITING_MAX = 10_000  # records that may wait for the database before requests are refused
 RETRY_S = 1.0
+REFUSED = (DataError, IntegrityError, OverflowError, ValueError)  # at a row, not at the database
 log = logger("ledger")
 
 
@@ -41,9 +43,15 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: queue.SimpleQueue[Entry] = queue.SimpleQueue()
+        self._closing = threading.Event()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so many records wait that no request should be taken."""
+        return self._waiting.qsize() > WAITING_MAX
 
     def append(self, row: RequestRow, flight: Flight | None = None) -> None:
         """Takes a terminal record; returns at once. The flight's page is freed at the commit."""
@@ -56,7 +64,11 @@ class Ledger:
         await done
 
     async def aclose(self) -> None:
-        """Commits what is waiting and ends the thread."""
+        """Commits what is waiting and ends the thread.
+
+        What the database does not take now stays in its pages, for the next start.
+        """
+        self._closing.set()
         await self.flush(is_last=True)
         await asyncio.to_thread(self._thread.join)
 
@@ -65,7 +77,8 @@ class Ledger:
         while not is_last:
             batch = self._gather()
             is_last = any(entry.is_last for entry in batch)
-            self._commit([entry.row for entry in batch if entry.row is not None])
+            if not self._commit([entry.row for entry in batch if entry.row is not None]):
+                batch = [entry._replace(flight=None) for entry in batch]
             self._loop.call_soon_threadsafe(_committed, batch)
 
     def _gather(self) -> list[Entry]:
@@ -78,14 +91,34 @@ class Ledger:
             pass
         return batch
 
-    def _commit(self, rows: list[RequestRow]) -> None:
+    def _commit(self, rows: list[RequestRow]) -> bool:
+        """Whether the records are in; False only when the cloud is closing and they are not."""
         while rows:
             try:
-                self._database.run(append_missing, rows)
-                return
-            except SQLAlchemyError as cause:
-                log.error("ledger_write_failed", rows=len(rows), reason=str(cause)[:300])
-                time.sleep(RETRY_S)
+                write(self._database, rows)
+                return True
+            except Exception:  # whatever it was, this thread must go on
+                log.exception("ledger_write_failed", rows=len(rows))
+            if self._closing.wait(RETRY_S):
+                return False
+        return True
+
+
+def write(database: Database, rows: list[RequestRow]) -> None:
+    """Adds the records in one transaction.
+
+    One that the database will never take is logged whole and left out: it must not keep the
+    others from being written.
+    """
+    try:
+        database.run(append_missing, rows)
+    except REFUSED as cause:
+        if len(rows) == 1:
+            row = msgspec.structs.asdict(rows[0])
+            log.error("ledger_row_refused", row=row, reason=str(cause)[:300])
+            return
+        for row_alone in rows:
+            write(database, [row_alone])
 
 
 def append_missing(connection: Connection, rows: list[RequestRow]) -> None:
@@ -100,7 +133,7 @@ def recover(database: Database, flights: Flights) -> int:
     left = flights.left()
     if left:
         rows = {row.id: row for _, row in left}  # a request can hold two pages for a moment
-        database.run(append_missing, list(rows.values()))
+        write(database, list(rows.values()))
         for at, _ in left:
             flights.release(at)
     return len(left)

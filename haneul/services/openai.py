@@ -13,13 +13,23 @@ import msgspec
 from msgspec import Raw, Struct
 
 from haneul.base import wire
-from haneul.base.errors import BadRequest, EngineFailed
-from haneul.base.wire import Body, ChatRequest, CompletionRequest, EmbeddingRequest, Usage
+from haneul.base.errors import BadRequest, EngineFailed, UnknownField
+from haneul.base.wire import (
+    Body,
+    ChatRequest,
+    Choices,
+    CompletionRequest,
+    Delta,
+    EmbeddingRequest,
+    Usage,
+)
 from haneul.services.flights import Counters
 
 TEMPLATE_TOKENS = 512  # what a chat template may add of its own, beyond the bytes of the messages
 BYTES_PER_TOKEN = 4  # of text, only where an engine does not say; flagged as 'counted'
 EVENT_MAX_BYTES = 4 << 20
+# Names under which some engines take an answer's length too: it has to be said in one place.
+LENGTH_ALIASES = ("n_predict", "max_new_tokens")
 DONE = b"data: [DONE]\n\n"
 
 
@@ -53,6 +63,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     wants_usage: bool = False
     wants_each_usage: bool = False
     prompt_bytes: int = 0
+    prompts: int = 1
     answers: int = 1  # n, times the prompts of a list
     completion_max: int | None = None  # per answer, where the request says
     end_user: str | None = None
@@ -62,12 +73,16 @@ def read(route: Route, data: bytes) -> Ask:
     """The request in a body. Raises BadRequest that names the field."""
     body = Body(data)
     request = wire.decode(data, route.decoder)
+    for name in LENGTH_ALIASES:
+        if name in body.fields:
+            raise UnknownField(f"'{name}' is not taken here; say 'max_tokens'.", param=name)
     prompt_bytes = sum(len(body.fields.get(name, b"")) for name in route.prompt_fields)
     ask = Ask(
         route=route,
         body=body,
         model=request.model,
         prompt_bytes=prompt_bytes,
+        prompts=_prompts(request),
         completion_max=0,
         answers=0,
         end_user=request.user,
@@ -83,7 +98,7 @@ def _generation(ask: Ask, request: ChatRequest | CompletionRequest) -> Ask:
         is_stream=bool(request.stream),
         wants_usage=wants_usage,
         wants_each_usage=wants_each,
-        answers=(request.n or 1) * _prompts(request),
+        answers=_choices(ask.body, request) * ask.prompts,
         completion_max=_completion_max(request),
         end_user=request.user or getattr(request, "safety_identifier", None),
     )
@@ -100,11 +115,23 @@ def _stream_options(body: Body, request: ChatRequest | CompletionRequest) -> tup
     return request.stream_options.include_usage, wants_each
 
 
-def _prompts(request: ChatRequest | CompletionRequest) -> int:
-    if isinstance(request, ChatRequest) or isinstance(request.prompt, str):
+def _prompts(request: ChatRequest | CompletionRequest | EmbeddingRequest) -> int:
+    if isinstance(request, ChatRequest):
         return 1
-    is_token_ids = bool(request.prompt) and isinstance(request.prompt[0], int)
-    return 1 if is_token_ids else max(1, len(request.prompt))
+    texts = request.input if isinstance(request, EmbeddingRequest) else request.prompt
+    is_one = isinstance(texts, str) or (bool(texts) and isinstance(texts[0], int))
+    return 1 if is_one else max(1, len(texts))
+
+
+def _choices(body: Body, request: ChatRequest | CompletionRequest) -> int:
+    """How many answers are made of each prompt: `best_of` of them, where an engine knows it."""
+    asked = request.n or 1
+    if (raw := body.fields.get("best_of")) is None or bytes(raw) == b"null":
+        return asked
+    try:
+        return max(asked, msgspec.json.decode(raw, type=Choices))
+    except msgspec.ValidationError as cause:
+        raise BadRequest(f"Invalid 'best_of': {cause}.", param="best_of") from cause
 
 
 def _completion_max(request: ChatRequest | CompletionRequest) -> int | None:
@@ -120,9 +147,9 @@ def _completion_max(request: ChatRequest | CompletionRequest) -> int | None:
 def prompt_max(ask: Ask, context_tokens: int | None) -> int:
     """No prompt has more tokens than bytes, nor more than its engine's context."""
     by_bytes = ask.prompt_bytes + TEMPLATE_TOKENS
-    return (
-        by_bytes if context_tokens is None else min(by_bytes, context_tokens * max(ask.answers, 1))
-    )
+    if context_tokens is None:
+        return by_bytes
+    return min(by_bytes, context_tokens * max(ask.answers, ask.prompts))
 
 
 def upstream_body(ask: Ask, model: str, *, completion_max: int | None) -> bytes:
@@ -144,11 +171,20 @@ def each_usage(body: bytes) -> bytes:
     return fields.replace(stream_options={**options, "continuous_usage_stats": True})
 
 
+class WholeChoice(Struct, frozen=True):
+    """One answer; only the length of its text counts here."""
+
+    message: Delta | None = None
+    text: str | None = None
+
+
 class Whole(Struct, frozen=True):
     """A whole answer, as far as the gateway reads it."""
 
     id: str | None = None
+    choices: list[WholeChoice] | None = None
     usage: Usage | None = None
+    error: Any = None
 
 
 _whole = msgspec.json.Decoder(Whole)
@@ -167,9 +203,30 @@ def read_usage(usage: Usage, counters: Counters) -> None:
 def read_whole(data: bytes) -> Whole:
     """Raises EngineFailed for what is not an answer."""
     try:
-        return _whole.decode(data)
+        whole = _whole.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
         raise EngineFailed("The engine's answer is not of the OpenAI protocol.") from cause
+    if whole.error is not None:
+        raise EngineFailed("The engine failed while it was answering.")
+    return whole
+
+
+def count_whole(whole: Whole, ask: Ask, counters: Counters) -> None:
+    """Counts an answer whose engine did not: by the bytes of its texts."""
+    answer_bytes = sum(_text_bytes(choice) for choice in whole.choices or [])
+    counters.prompt_tokens = _tokens(ask.prompt_bytes)
+    counters.completion_tokens = _tokens(answer_bytes)
+
+
+def _text_bytes(choice: WholeChoice) -> int:
+    said = choice.message or Delta()
+    texts = (choice.text, said.content, said.reasoning_content or said.reasoning)
+    return sum(len(text.encode()) for text in texts if text) + len(said.tool_calls or b"")
+
+
+def _tokens(text_bytes: int) -> int:
+    """Tokens of a text nobody counted, rounded up."""
+    return -(-text_bytes // BYTES_PER_TOKEN)
 
 
 def with_cost(data: bytes, *, cost_nano: int, currency: str) -> bytes:
@@ -190,21 +247,29 @@ class Stream:
         self.upstream_id: str | None = None
         self.is_done = False  # [DONE] came
         self.has_usage = False  # the engine gave its counts
-        self.has_content = False
+        self.failure: EngineFailed | None = None  # what ended it, once what came before is sent
         self.usage_event: dict[str, Any] | None = None  # the last chunk, held for its cost
 
     def feed(self, data: bytes) -> bytes:
-        """The events to send on for these bytes. Raises EngineFailed."""
-        text = self._rest + data.replace(b"\r\n", b"\n")
+        """The events to send on for these bytes; `failure` is set where they are not of one."""
+        text = (self._rest + data).replace(b"\r\n", b"\n")
         *events, self._rest = text.split(b"\n\n")
-        if len(self._rest) > EVENT_MAX_BYTES:
-            raise EngineFailed("The engine sent an event larger than this gateway takes.")
-        return b"".join([self._event(event) for event in events])
+        ready: list[bytes] = []
+        try:
+            for event in events:
+                ready.append(self._event(event))
+            if len(self._rest) > EVENT_MAX_BYTES:
+                raise EngineFailed("The engine sent an event larger than this gateway takes.")
+        except EngineFailed as error:
+            self.failure = error
+        return b"".join(ready)
 
     def _event(self, event: bytes) -> bytes:
-        if not event.startswith(b"data:"):
-            return event + b"\n\n" if event.startswith(b":") else b""
-        payload = event[5:].strip()
+        """What goes on for one event. Raises EngineFailed."""
+        is_plain = event.startswith(b"data:") and b"\n" not in event
+        payload = event[5:].strip() if is_plain else _payload(event)
+        if not payload:
+            return event.strip(b"\n") + b"\n\n" if event.lstrip(b"\n").startswith(b":") else b""
         if payload == b"[DONE]":
             self.is_done = True
             return b""
@@ -212,11 +277,11 @@ class Stream:
             chunk = wire.chunk_decoder.decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
             raise EngineFailed("The engine sent an event that is not of the protocol.") from cause
-        if chunk.error is not msgspec.UNSET:
+        if chunk.error is not None:
             raise EngineFailed("The engine failed while it was answering.")
         self._count(chunk)
         if chunk.usage is None or (chunk.choices and self._ask.wants_each_usage):
-            return event + b"\n\n"
+            return event.strip(b"\n") + b"\n\n"
         fields = _fields.decode(payload)
         if not chunk.choices:
             self.usage_event = dict(fields)
@@ -228,13 +293,12 @@ class Stream:
         if self.upstream_id is None:
             self.upstream_id = chunk.id
         said = [choice for choice in chunk.choices if _says_something(choice)]
-        self.has_content = self.has_content or bool(said)
         if chunk.usage is not None:
             self.has_usage = True
             read_usage(chunk.usage, self._counters)
         elif not self.has_usage:
             if not self._counters.prompt_tokens:
-                self._counters.prompt_tokens = -(-self._ask.prompt_bytes // BYTES_PER_TOKEN)
+                self._counters.prompt_tokens = _tokens(self._ask.prompt_bytes)
             self._counters.completion_tokens += len(said)
 
     def ending(self, *, cost_nano: int, currency: str) -> bytes:
@@ -263,8 +327,14 @@ class Stream:
         }
 
 
+def _payload(event: bytes) -> bytes:
+    """The data of an event of several lines, joined as the standard says; b"" if it has none."""
+    lines = [line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")]
+    return b"\n".join(lines)
+
+
 def _says_something(choice: wire.ChunkChoice) -> bool:
     delta = choice.delta
-    if isinstance(delta, wire.Delta):
+    if delta is not None:
         return bool(delta.content or delta.reasoning_content or delta.reasoning or delta.tool_calls)
     return bool(choice.text)
