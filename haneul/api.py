@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 import msgspec
 from msgspec import Struct
@@ -16,7 +16,6 @@ from msgspec import Struct
 from haneul import __version__
 from haneul.base.config import LOOPBACK
 from haneul.base.errors import BadRequest, NotAllowed, NotFound
-from haneul.base.ids import is_id
 from haneul.base.units import MILLION, now_us
 from haneul.chips.chip import Chip
 from haneul.console.pages import Page
@@ -24,7 +23,6 @@ from haneul.openapi import document
 from haneul.services.call import JSON, Call
 from haneul.services.chat import Gateway
 from haneul.services.keyring import require
-from haneul.services.keys import Key
 from haneul.services.ledger import Ledger
 from haneul.services.metrics import CONTENT_TYPE, Metrics
 from haneul.services.replica import READY
@@ -32,13 +30,13 @@ from haneul.services.sessions import COOKIE, LIFE_S, PAGE_HEADER
 from haneul.services.targets import Target
 from haneul.store import ledger as ledger_queries
 from haneul.store.database import Database
-from haneul.store.ledger import RequestRow
 from haneul.store.prices import PriceRow
 
 Handler = Callable[[Call], Awaitable[None]]
 DAY_US = 86_400 * MILLION
 SMALL_BODY_BYTES = 64 << 10
 SMALL_BODY_S = 10.0
+ID_MAX = 256
 CSP = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     b"connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
@@ -133,10 +131,8 @@ class Api:
 
     async def model(self, call: Call) -> None:
         key = await self.gateway.who(call)
-        name = unquote(call.scope["path"]).removeprefix("/v1/models/")
-        target = self.gateway.targets.find(name)[0]
-        require(key, "infer", target.model)
-        await _json(call, show_target(target))
+        name = call.scope["path"].removeprefix("/v1/models/")
+        await _json(call, show_target(self.gateway.find(key, name)[0]))
 
     async def start(self, call: Call) -> None:
         """Loads a model that is here; answers when it is ready."""
@@ -206,12 +202,12 @@ class Api:
         key_id = None if "admin" in key.scopes else key.id
         since_us = now_us() - days * DAY_US
         await self.ledger.flush()
-        rows = await self.database.call(
+        rows = await self.database.ask(
             lambda connection: ledger_queries.usage(
                 connection, since_us=since_us, until_us=now_us() + 1, key_id=key_id
             )
         )
-        recent = await self.database.call(
+        recent = await self.database.ask(
             lambda connection: ledger_queries.recent(connection, key_id=key_id, limit=limit)
         )
         await _json(call, {"days": days, "usage": rows, "requests": recent})
@@ -221,11 +217,14 @@ class Api:
         key = await self.gateway.who(call)
         require(key, "usage")
         request_id = call.scope["path"].removeprefix("/haneul/v1/requests/")
-        if not is_id("req", request_id) and not request_id.isascii():
-            raise BadRequest("A request id reads req_…")
+        if not request_id.isascii() or not request_id.isprintable() or len(request_id) > ID_MAX:
+            raise BadRequest("A request id reads req_…, or as the id inside the answer.")
         await self.ledger.flush()
-        row = await self.database.call(ledger_queries.find, request_id[:200])
-        if row is None or not _may_see(key, row):
+        key_id = None if "admin" in key.scopes else key.id
+        row = await self.database.ask(
+            lambda connection: ledger_queries.find(connection, request_id, key_id=key_id)
+        )
+        if row is None:
             raise NotFound("There is no record of that request; it may still be running.")
         await _json(call, row)
 
@@ -243,8 +242,7 @@ class Api:
         if call.headers.get(b"if-none-match") == page.etag:
             await call.answer(304, b"", page.content_type)
             return
-        body = b"" if call.scope["method"] == "HEAD" else page.data
-        await call.answer(200, body, page.content_type)
+        await call.answer(200, page.data, page.content_type)  # of a HEAD only the head is sent
 
     async def log_in(self, call: Call) -> None:
         """Takes a key and gives a cookie for it."""
@@ -301,10 +299,6 @@ def show_price(price: PriceRow | None) -> dict[str, Any] | None:
         "chip_nano_per_hour": price.hour_nano,
         "basis": msgspec.Raw(price.basis.encode()),
     }
-
-
-def _may_see(key: Key, row: RequestRow) -> bool:
-    return "admin" in key.scopes or row.key_id == key.id
 
 
 def _whole_number(query: dict[str, list[str]], name: str, *, default: int, most: int) -> int:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from haneul.api import Api
 from haneul.base import http, places
 from haneul.base.config import Config
-from haneul.base.errors import CommandError
+from haneul.base.errors import CommandError, HaneulError
 from haneul.base.ids import new_id
 from haneul.base.log import logger
 from haneul.base.units import HOUR_US, now_us
@@ -33,7 +33,7 @@ from haneul.protocol import BoundedHttp
 from haneul.server import Server
 from haneul.services.appraisal import Appraiser
 from haneul.services.bill import Biller
-from haneul.services.call import Calls
+from haneul.services.call import FAIL_S, Calls
 from haneul.services.chat import Gateway
 from haneul.services.flights import Flights
 from haneul.services.keyring import Keyring
@@ -50,6 +50,7 @@ from haneul.store.ledger import ChipHourRow
 
 BACKLOG = 1024
 KEEP_ALIVE_S = 75
+CUT_OFF_S = FAIL_S + 1  # for requests that outlived the drain to say so
 OWNED_EVERY_S = 60.0  # how often the cost of owning the chips is booked; a kill loses no more
 log = logger("cloud")
 
@@ -201,15 +202,21 @@ class Cloud:
 
     # owning
     async def _book_owned(self) -> None:
-        """Books what the chips cost by the hour, minute by minute, idle or not."""
-        from_us = now_us()
-        try:
-            while True:
+        """Books what the chips cost by the hour, minute by minute, idle or not.
+
+        A database that is away for a while is told later; a cancellation books the rest.
+        """
+        from_us, is_over = now_us(), False
+        while not is_over:
+            try:
                 await asyncio.sleep(OWNED_EVERY_S)
+            except asyncio.CancelledError:
+                is_over = True
+            try:
                 await self.database.call(self._book, from_us, to_us := now_us())
                 from_us = to_us
-        finally:
-            await asyncio.shield(self.database.call(self._book, from_us, now_us()))
+            except HaneulError as error:
+                log.warning("owned_not_booked", reason=error.message)
 
     def _book(self, connection: Connection, from_us: int, to_us: int) -> None:
         row = ChipHourRow(
@@ -277,6 +284,8 @@ def _own_socket(path: Path) -> socket.socket:
 async def _shut(server: uvicorn.Server, task: asyncio.Task[None], own: Path) -> None:
     server.should_exit = True
     await asyncio.gather(task, return_exceptions=True)
+    if cut_off := list(server.server_state.tasks):  # they still tell their clients and are billed
+        await asyncio.wait(cut_off, timeout=CUT_OFF_S)
     await asyncio.to_thread(own.unlink, missing_ok=True)
 
 

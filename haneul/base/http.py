@@ -49,10 +49,14 @@ def unix(path: str) -> Address:
 
 def address(url: str) -> Address:
     """The address of an http URL. Raises BadRequest."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 80
+    except ValueError as cause:  # a port or an IPv6 address that is none
+        raise BadRequest(f"'{url}' is not an http URL") from cause
     if parts.scheme != "http" or not parts.hostname or parts.query or parts.username:
         raise BadRequest(f"'{url}' is not an http URL")
-    return Address(parts.hostname, parts.port or 80, prefix=parts.path.rstrip("/"))
+    return Address(parts.hostname, port, prefix=parts.path.rstrip("/"))
 
 
 class Disconnected(EngineUnavailable):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from haneul.base.errors import Overloaded
@@ -18,15 +18,16 @@ from haneul.base.errors import Overloaded
 class Busy:
     """The engine's clock: `share` of a request is the difference of two readings."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.inside = 0
         self.busy_s = 0.0  # the time that at least one request was inside
+        self._clock = clock
         self._share_s = 0.0
-        self._at = time.monotonic()
+        self._at = clock()
 
     def reading_s(self) -> float:
         """What a request inside since the beginning would have been charged."""
-        now = time.monotonic()
+        now = self._clock()
         if self.inside:
             self._share_s += (now - self._at) / self.inside
             self.busy_s += now - self._at

@@ -46,7 +46,7 @@ class Keyring:
 
     async def _look_up(self, text: str) -> Key:
         key_id, secret = split(text)
-        row = await self._database.call(queries.get, key_id)
+        row = await self._database.ask(queries.get, key_id)
         if row is None or not matches(row, self._pepper, secret):
             raise NotAuthenticated("The API key is not known here.")
         return of_row(row)

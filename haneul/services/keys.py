@@ -13,6 +13,7 @@ import hmac
 import os
 import secrets
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection
 
-from haneul.base.errors import BadRequest, Conflict, NotAuthenticated, NotFound
+from haneul.base.errors import BadRequest, CommandError, Conflict, NotAuthenticated, NotFound
 from haneul.base.units import now_us
 from haneul.store import audit
 from haneul.store import keys as queries
@@ -29,6 +30,8 @@ from haneul.store.keys import KeyRow
 PREFIX = "sk-hn-"
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 ID_LENGTH, SECRET_LENGTH, CHECK_LENGTH = 8, 43, 6
+PEPPER_BYTES = 32
+LIMIT_MAX = (1 << 31) - 1  # of a rate, as both databases keep it
 KEY_LENGTH = len(PREFIX) + ID_LENGTH + SECRET_LENGTH + CHECK_LENGTH
 SCOPES = frozenset({"infer", "usage", "admin"})
 DEFAULT_SCOPES = ("infer", "usage")
@@ -78,15 +81,27 @@ LOCAL = Key(id=LOCAL_ID, name="this machine", scopes=SCOPES)
 def read_pepper(home: Path) -> bytes:
     """The pepper of this home, made at first use and readable by its owner alone."""
     path = home / "pepper"
+    if not path.exists():
+        _make_pepper(path)
+    pepper = path.read_bytes()
+    if len(pepper) != PEPPER_BYTES:
+        raise CommandError(f"{path} is damaged: put it back from a copy, or no key is known here")
+    return pepper
+
+
+def _make_pepper(path: Path) -> None:
+    """Whole at once under its name, whoever else is making it: the first one stays."""
+    fresh = path.with_name(f".pepper-{secrets.token_hex(8)}")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(handle, "wb") as file:
-        file.write(secrets.token_bytes(32))
-        file.flush()
-        os.fsync(file.fileno())
-    return path.read_bytes()
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(PEPPER_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(fresh, path)
+    finally:
+        fresh.unlink()
 
 
 def create(connection: Connection, pepper: bytes, name: str, terms: Terms, *, actor: str) -> Made:
@@ -98,6 +113,9 @@ def create(connection: Connection, pepper: bytes, name: str, terms: Terms, *, ac
             f"Unknown scope {sorted(unknown)[0]!r}; there are {', '.join(sorted(SCOPES))}.",
             param="scopes",
         )
+    for limit in (terms.requests_per_minute, terms.tokens_per_minute):
+        if limit is not None and not 1 <= limit <= LIMIT_MAX:
+            raise BadRequest(f"A rate per minute is a whole number from 1 to {LIMIT_MAX}.")
     if queries.named(connection, name):
         raise Conflict(f"There is a key named '{name}' already.", param="name")
     key_id, secret = _random(ID_LENGTH), _random(SECRET_LENGTH)

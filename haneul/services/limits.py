@@ -34,10 +34,12 @@ class Reservation(Struct, frozen=True):
 class Rate:
     """A bucket of `per_minute` that refills evenly; a reservation beyond it is refused."""
 
-    def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, per_minute: int, clock: Callable[[], float], *, level: float | None = None
+    ) -> None:
         self.per_minute = per_minute
         self._clock = clock
-        self._level = float(per_minute)
+        self._level = float(per_minute) if level is None else level
         self._at = clock()
 
     @property
@@ -45,6 +47,12 @@ class Rate:
         """Whole units that can be taken now."""
         self._refill()
         return max(0, int(self._level))
+
+    def changed(self, per_minute: int) -> Rate:
+        """The rate under a new limit: what was used already is used under it too."""
+        self._refill()
+        level = per_minute - (self.per_minute - self._level)
+        return Rate(per_minute, self._clock, level=level)
 
     def wait_s(self, amount: int) -> float:
         """Seconds until the amount is there; 0 now. More than a minute's worth waits for full."""
@@ -116,9 +124,9 @@ class Account:
 def _follow(rate: Rate | None, per_minute: int | None, clock: Callable[[], float]) -> Rate | None:
     if per_minute is None:
         return None
-    if rate is None or rate.per_minute != per_minute:
+    if rate is None:
         return Rate(per_minute, clock)
-    return rate
+    return rate if rate.per_minute == per_minute else rate.changed(per_minute)
 
 
 def _check(rate: Rate | None, amount: int, key: Key, unit: str) -> None:
@@ -141,6 +149,6 @@ class Accounts:
         """The one account of a key; its past is read from the ledger at first sight."""
         account = self._open.get(key.id)
         if account is None:
-            spent = await self._database.call(queries.spent, key.id)
+            spent = await self._database.ask(queries.spent, key.id)
             account = self._open.setdefault(key.id, Account(spent))
         return account

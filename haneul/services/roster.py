@@ -92,7 +92,7 @@ class Roster:
             await self._refresh()
 
     async def _refresh(self) -> None:
-        known = await self._database.call(_read)
+        known = await self._database.ask(_read)
         wanted = {row.name: row for row in known.models}
         for target in [target for target in self._targets.every() if target.replica]:
             row = wanted.get(target.model)

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from haneul.base import http
-from haneul.base.errors import CommandError, ModelNotFound
+from haneul.base.errors import HaneulError, ModelNotFound
 from haneul.base.log import logger
 from haneul.services.gate import Gate
 from haneul.services.prices import Rates, rates_of
@@ -124,7 +124,7 @@ class Targets:
             if self._rows.get(row.name) != row:
                 try:
                     self._remote[row.name] = self._remote_targets(row, make)
-                except CommandError as error:
+                except HaneulError as error:  # its address or its key file is of no use
                     self._remote[row.name] = []
                     log.warning("engine_unusable", engine=row.name, reason=error.message)
                 self._rows[row.name] = row

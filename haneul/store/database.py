@@ -14,17 +14,20 @@ from typing import Any, TypeVar
 
 import sqlalchemy
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from haneul.base.errors import CommandError
+from haneul.base.errors import CommandError, Unavailable
 from haneul.store.migrate import migrate
 
 T = TypeVar("T")
 BUSY_MS = 10_000  # how long SQLite waits for another writer
+READING = "haneul_reading"
+AWAY = (OperationalError, InterfaceError, PoolTimeoutError)  # locked, full or unreachable
 
 
 class Database:
-    """An open database: `run` inside a thread or command, `call` from the event loop."""
+    """An open database: `run` inside a thread or command, `call` and `ask` from the event loop."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -36,9 +39,27 @@ class Database:
             return work(connection, *arguments)
 
     async def call(self, work: Callable[..., T], *arguments: Any) -> T:
-        """The same from the event loop, in a thread of the store's own."""
+        """The same from the event loop, in a thread of the store's own. Raises Unavailable."""
+        return await self._in_thread(self.run, work, *arguments)
+
+    async def ask(self, work: Callable[..., T], *arguments: Any) -> T:
+        """The same for work that only reads, which waits for no writer. Raises Unavailable."""
+        return await self._in_thread(self._read, work, *arguments)
+
+    def _read(self, work: Callable[..., T], *arguments: Any) -> T:
+        with (
+            self.engine.connect() as connection,
+            connection.execution_options(**{READING: True}).begin(),
+        ):
+            return work(connection, *arguments)
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self.run, work, *arguments)
+        try:
+            return await loop.run_in_executor(self._threads, work, *arguments)
+        except AWAY as cause:
+            message = "The database does not answer at the moment."
+            raise Unavailable(message, retry_after_s=5) from cause
 
     def close(self) -> None:
         """Waits for running work and closes every connection."""
@@ -49,23 +70,31 @@ class Database:
 def open_database(url: str, home: Path) -> Database:
     """The migrated database at the URL, or the SQLite file in home. Raises CommandError."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    is_sqlite = not url
-    engine = sqlalchemy.create_engine(
-        url.replace("postgresql://", "postgresql+psycopg://", 1) or f"sqlite:///{home}/haneul.db",
-        pool_pre_ping=not is_sqlite,
-    )
-    if is_sqlite:
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_immediate)
     try:
+        engine = _engine(url, home)
         migrate(engine)
+    except ModuleNotFoundError as cause:
+        raise CommandError("for PostgreSQL install 'haneul[postgres]'") from cause
     except SQLAlchemyError as cause:
         raise CommandError(f"the database cannot be opened: {_reason(cause)}") from cause
     return Database(engine)
 
 
+def _engine(url: str, home: Path) -> Engine:
+    """Errors of its statements show no values: they would end in logs."""
+    if not url:
+        engine = sqlalchemy.create_engine(f"sqlite:///{home}/haneul.db", hide_parameters=True)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin)
+        return engine
+    if not url.startswith("postgresql://"):
+        raise CommandError("database_url is empty for SQLite in home, or postgresql://…")
+    url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    return sqlalchemy.create_engine(url, pool_pre_ping=True, hide_parameters=True)
+
+
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # transactions begin in _begin_immediate, not in the driver
+    connection.isolation_level = None  # transactions begin in _begin, not in the driver
     for pragma in (
         "journal_mode=WAL",
         "synchronous=FULL",
@@ -75,9 +104,10 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _begin_immediate(connection: Connection) -> None:
+def _begin(connection: Connection) -> None:
     """Taking the write lock at once avoids the upgrade of a read lock, which cannot wait."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    is_reading = connection.get_execution_options().get(READING, False)
+    connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
 
 
 def _reason(error: SQLAlchemyError) -> str:

@@ -84,12 +84,20 @@ def known(connection: Connection, ids: Sequence[str]) -> set[str]:
     return set(connection.execute(statement).scalars())
 
 
-def find(connection: Connection, request_id: str) -> RequestRow | None:
-    """By request id, or by the id inside the answer (chatcmpl-…)."""
+def find(
+    connection: Connection, request_id: str, *, key_id: str | None = None
+) -> RequestRow | None:
+    """By request id, or by the id inside the answer (chatcmpl-…), which engines may repeat.
+
+    Of one key or of all; of several answers with that id the newest.
+    """
     column = schema.request.c
-    by_id = select(schema.request).where(column.id == request_id)
-    by_upstream = select(schema.request).where(column.upstream_id == request_id)
-    return one_row(connection, by_id, RequestRow) or one_row(connection, by_upstream, RequestRow)
+    mine = select(schema.request).order_by(column.received_us.desc()).limit(1)
+    if key_id is not None:
+        mine = mine.where(column.key_id == key_id)
+    return one_row(connection, mine.where(column.id == request_id), RequestRow) or one_row(
+        connection, mine.where(column.upstream_id == request_id), RequestRow
+    )
 
 
 def recent(connection: Connection, *, key_id: str | None, limit: int) -> list[RequestRow]:
