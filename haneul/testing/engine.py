@@ -31,6 +31,8 @@ class Faults(Struct, frozen=True, kw_only=True):
     error_after: int | None = None  # tokens, then an error event
     has_usage: bool = True  # of streams, when they ask for it
     garbage: bool = False  # an answer that is not JSON
+    whole: bytes | None = None  # said instead of an answer that is not streamed
+    pieces: tuple[bytes, ...] | None = None  # sent one by one instead of a stream's events
 
 
 class Seen(Struct):
@@ -42,6 +44,7 @@ class Seen(Struct):
     hang_ups: int = 0
     running: int = 0
     bodies: list[dict[str, Any]] = []
+    raw: list[bytes] = []  # the same as they came
 
 
 class FakeEngine:
@@ -54,14 +57,18 @@ class FakeEngine:
         delay_s: float = 0.0,
         faults: Faults | None = None,
         models: tuple[str, ...] = ("echo",),
+        cached_tokens: int = 0,  # of each prompt
     ) -> None:
         self.words = words or ["one", "two", "three", "four"]
         self.delay_s = delay_s
         self.faults = faults or Faults()
         self.models = models
+        self.cached_tokens = cached_tokens
         self.seen = Seen()
         self._socket = socket.create_server(("127.0.0.1", 0))
-        config = uvicorn.Config(self._app, log_level="critical", lifespan="off", ws="none")
+        config = uvicorn.Config(
+            self._app, interface="asgi3", log_level="critical", lifespan="off", ws="none"
+        )
         self._server = uvicorn.Server(config)
         self._task: asyncio.Task[None] | None = None
 
@@ -100,6 +107,7 @@ class FakeEngine:
         self.seen.requests += 1
         request = msgspec.json.decode(body)
         self.seen.bodies.append(request)
+        self.seen.raw.append(body)
         if self.faults.status != 200:
             await self._refuse(send)
             return
@@ -134,9 +142,14 @@ class FakeEngine:
             await _json(send, 200, {"object": "list", "data": data, "usage": usage})
         elif request.get("stream"):
             await self._stream(path, request, words, prompt_tokens, send, gone)
+        elif self.faults.whole is not None:
+            await _whole(send, 200, self.faults.whole)
         else:
             text = "".join([word async for word in self._words(words, gone)])
-            usage = _usage(prompt_tokens, len(words))
+            if self.faults.die_after is not None:
+                await _cut(send)
+                return
+            usage = self._usage(prompt_tokens, len(words))
             choice = {"index": 0, "finish_reason": "stop", **_content(path, text, whole=True)}
             await _json(
                 send, 200, {"id": "fake-1", "object": "fake", "choices": [choice], "usage": usage}
@@ -153,13 +166,19 @@ class FakeEngine:
     ) -> None:
         headers = [(b"content-type", b"text/event-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if self.faults.pieces is not None:
+            await _pieces(send, self.faults.pieces)
+            return
         options = request.get("stream_options") or {}
         given = 0
         async for word in self._words(words, gone):
             given += 1
-            chunk: dict[str, Any] = {"id": "fake-1", "choices": [{"index": 0, **_content(path, word)}]}
+            chunk: dict[str, Any] = {
+                "id": "fake-1",
+                "choices": [{"index": 0, **_content(path, word)}],
+            }
             if options.get("continuous_usage_stats"):
-                chunk["usage"] = _usage(prompt_tokens, given)
+                chunk["usage"] = self._usage(prompt_tokens, given)
             await _event(send, chunk)
         if given == self.faults.die_after:
             return  # without the last body message uvicorn cuts the connection
@@ -169,7 +188,7 @@ class FakeEngine:
             last = {"index": 0, **_content(path, ""), "finish_reason": "stop"}
             await _event(send, {"id": "fake-1", "choices": [last]})
             if options.get("include_usage") and self.faults.has_usage:
-                usage = _usage(prompt_tokens, given)
+                usage = self._usage(prompt_tokens, given)
                 await _event(send, {"id": "fake-1", "choices": [], "usage": usage})
             await send(
                 {"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True}
@@ -190,20 +209,21 @@ class FakeEngine:
             self.seen.completion_tokens += 1
             yield word + " "
 
+    def _usage(self, prompt: int, completion: int) -> dict[str, Any]:
+        usage = {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        }
+        cached = min(self.cached_tokens, prompt)
+        return {**usage, "prompt_tokens_details": {"cached_tokens": cached}} if cached else usage
+
 
 def _content(path: str, text: str, *, whole: bool = False) -> dict[str, Any]:
     if not path.endswith("/chat/completions"):
         return {"text": text}
     message = {"role": "assistant", "content": text}
     return {"message": message} if whole else {"delta": {"content": text}}
-
-
-def _usage(prompt: int, completion: int) -> dict[str, int]:
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-    }
 
 
 def _count_words(value: Any) -> int:
@@ -217,6 +237,20 @@ def _count_words(value: Any) -> int:
 async def _event(send: Any, value: Any) -> None:
     data = b"data: " + msgspec.json.encode(value) + b"\n\n"
     await send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+async def _pieces(send: Any, pieces: tuple[bytes, ...]) -> None:
+    """Each in a packet of its own."""
+    for piece in pieces:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await asyncio.sleep(0.01)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _cut(send: Any) -> None:
+    """A head that promises a body; without the body uvicorn cuts the connection."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"100")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
 
 
 async def _json(
