@@ -23,6 +23,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     head_s = 15.0
     linger_s = 5.0  # for a client that is still sending what will not be read
+    stall_s = 60.0  # for a client to take some more of an answer that is made
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -31,6 +32,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_bytes = 0  # that came before the head was whole
         self._head_timer: asyncio.TimerHandle | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
 
     # asyncio.Protocol
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -40,6 +42,8 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head_timer()
         self._stop_lingering()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
         super().connection_lost(exc)
         self.pipeline.clear()
         if self._running is not None:
@@ -94,6 +98,8 @@ class BoundedHttp(HttpToolsProtocol):
         answered, self._running = self._running, None
         if answered is not None and answered.more_body:
             self._linger_timer = self.loop.call_later(self.linger_s, self.abort)
+        if self._stall_timer is None and (unsent := self.transport.get_write_buffer_size()):
+            self._stall_timer = self.loop.call_later(self.stall_s, self._check_stall, unsent)
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -105,6 +111,15 @@ class BoundedHttp(HttpToolsProtocol):
         if self._running is not None:
             self._running.disconnected = True
         self.transport.abort()
+
+    def _check_stall(self, unsent_before: int) -> None:
+        """Cuts a client that took nothing since; while a request runs, its deadlines do that."""
+        self._stall_timer = None
+        unsent = self.transport.get_write_buffer_size()
+        if self._running is None and unsent >= unsent_before:
+            self.abort()
+        elif unsent:
+            self._stall_timer = self.loop.call_later(self.stall_s, self._check_stall, unsent)
 
     def _expect_head(self) -> None:
         self._head_bytes = 0

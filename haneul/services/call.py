@@ -29,6 +29,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 SWEEP_S = 0.25
+PIECE_BYTES = 256 << 10
 FAIL_S = 5.0  # for a client to take the error that ends its call
 ABORT = "haneul.abort"  # the ASGI extension by which a call cuts its connection (see protocol)
 JSON = b"application/json"
@@ -52,6 +53,7 @@ class Call:
         self._task = asyncio.current_task()
         self._watch: asyncio.Task[None] | None = None
         self._is_stream = False
+        self._within_s = float("inf")
         self._deadline = float("inf")
         self._late: HaneulError | None = None
 
@@ -67,6 +69,7 @@ class Call:
 
         Without it, DeadlineExceeded does.
         """
+        self._within_s = seconds
         self._deadline = asyncio.get_running_loop().time() + seconds
         self._late = late
 
@@ -159,9 +162,14 @@ class Call:
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
     async def answer(self, status: int, data: bytes, content_type: bytes = JSON) -> None:
-        """A whole answer."""
+        """A whole answer, a piece at a time: each has as long as the last `within` gave."""
         await self.begin(status, content_type, len(data))
-        await self.send(data, more=False)
+        rest = memoryview(data)
+        while len(rest) > PIECE_BYTES:
+            await self.send(bytes(rest[:PIECE_BYTES]), more=True)
+            rest = rest[PIECE_BYTES:]
+            self.within(self._within_s, self._late)
+        await self.send(bytes(rest), more=False)
 
     async def fail(self, error: HaneulError) -> None:
         """The error: as the answer, or as the last event of a stream that has begun.
