@@ -1,0 +1,96 @@
+"""What the gateway adds to answers of a real engine: the same request straight to the engine's
+socket and through the gateway, in turn.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from bench import client, processes
+from bench.cloud import Measured, chat
+from bench.report import Spread, quantile, spread
+
+WARM_UP = 5
+PACES = {"at once": (0.0, 120), "10 a second": (0.1, 40)}  # interval between rounds, rounds
+CASES = [(tokens, is_stream) for is_stream in (False, True) for tokens in (1, 32)]
+STREAMS = 4
+STREAM_TOKENS = 200
+
+
+def added(cloud: Measured, repeats: int) -> list[dict[str, Any]]:
+    """One row a case and pace; times in seconds.
+
+    `added` is the median over rounds of gateway minus engine, with its range over the repeats;
+    `added_p99` the difference of the two 99th percentiles over all rounds.
+    """
+    rows = []
+    for pace, (interval_s, rounds) in PACES.items():
+        for tokens, is_stream in CASES:
+            runs = [
+                _alternate(cloud, tokens, is_stream, interval_s, rounds) for _ in range(repeats)
+            ]
+            row = {"tokens": tokens, "is_stream": is_stream, "pace": pace}
+            row["errors"] = sum(side["errors"] for run in runs for side in run.values())
+            row["total"] = _compare(runs, "total_s")
+            row["first"] = _compare(runs, "first_s") if is_stream else None
+            rows.append(row)
+    return rows
+
+
+def event_cpu(cloud: Measured, seconds: float, repeats: int) -> Spread:
+    """Processor seconds of the gateway for one token that the embedded engine streams."""
+    body = chat(cloud.model, max_tokens=STREAM_TOKENS, ignore_eos=True, stream=True)
+    plan = {
+        "work": "saturate",
+        "cores": list(os.sched_getaffinity(0)),
+        "target": {**cloud.gateway, "body": body},
+        "connections": STREAMS,
+        "seconds": seconds,
+    }
+    found = []
+    for _ in range(repeats):
+        before_s = processes.cpu_s([cloud.pid])
+        counted = client.run(plan)
+        found.append((processes.cpu_s([cloud.pid]) - before_s) / counted["events"])
+    return spread(found)
+
+
+def _alternate(
+    cloud: Measured, tokens: int, is_stream: bool, interval_s: float, rounds: int
+) -> dict[str, Any]:
+    body = chat(cloud.model, max_tokens=tokens, temperature=0, ignore_eos=True, stream=is_stream)
+    return client.run(
+        {
+            "work": "alternate",
+            "cores": list(os.sched_getaffinity(0)),
+            "targets": {
+                "engine": {**cloud.engine, "body": body},
+                "gateway": {**cloud.gateway, "body": body},
+            },
+            "rounds": rounds,
+            "warm_up": WARM_UP,
+            "interval_s": interval_s,
+        }
+    )
+
+
+def _compare(runs: list[dict[str, Any]], what: str) -> dict[str, Any]:
+    each = [
+        [
+            through - straight
+            for through, straight in zip(run["gateway"][what], run["engine"][what], strict=True)
+        ]
+        for run in runs
+    ]
+    gateway, engine = (
+        [value for run in runs for value in run[side][what]] for side in ("gateway", "engine")
+    )
+    return {
+        "engine_p50": quantile(engine, 0.5),
+        "engine_p99": quantile(engine, 0.99),
+        "gateway_p50": quantile(gateway, 0.5),
+        "gateway_p99": quantile(gateway, 0.99),
+        "added": spread([quantile(differences, 0.5) for differences in each]),
+        "added_p99": quantile(gateway, 0.99) - quantile(engine, 0.99),
+    }
