@@ -62,6 +62,9 @@ def address(url: str) -> Address:
 class Disconnected(EngineUnavailable):
     """The engine closed the connection before its answer was complete."""
 
+    def __init__(self) -> None:
+        super().__init__(retry_after_s=2)
+
 
 class Connection(asyncio.Protocol):
     """One connection: at most one request at a time; httptools calls the on_… methods."""
