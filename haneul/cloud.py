@@ -96,6 +96,7 @@ class Cloud:
             open_database, config.database_url, config.home
         )
         stack.callback(self.database.close)
+        await asyncio.to_thread(self.database.hold)
         flights = stack.enter_context(Flights(config.home / "flights", config.in_flight_max))
         self.recovered = await asyncio.to_thread(recover, self.database, flights)
         self.chips = await asyncio.to_thread(detect)

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from haneul.base.errors import CommandError, Unavailable
+from haneul.base.errors import AlreadyRunning, CommandError, Unavailable
 from haneul.store.migrate import migrate
 
 T = TypeVar("T")
@@ -32,6 +32,7 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="store")
+        self._held: Connection | None = None
 
     def run(self, work: Callable[..., T], *arguments: Any) -> T:
         """work(connection, *arguments) in one transaction; blocks."""
@@ -61,8 +62,22 @@ class Database:
             message = "The database does not answer at the moment."
             raise Unavailable(message, retry_after_s=5) from cause
 
+    def hold(self) -> None:
+        """Makes this process the only cloud on the store until it ends. Raises AlreadyRunning.
+
+        Budgets are counted in the process, so two of them would each spend the whole. A SQLite
+        store is held by its home's own lock.
+        """
+        if self.engine.dialect.name == "postgresql":
+            self._held = self.engine.connect()
+            if not self._held.execute(text("SELECT pg_try_advisory_lock(8421)")).scalar_one():
+                raise AlreadyRunning("another cloud is running on this database already")
+            self._held.commit()
+
     def close(self) -> None:
         """Waits for running work and closes every connection."""
+        if self._held is not None:
+            self._held.close()
         self._threads.shutdown()
         self.engine.dispose()
 
