@@ -52,7 +52,7 @@ export class Turn {
     this._waiting = h("p", { class: "waiting" });
     this._thoughts = h("div", { class: "prose" });
     this._thoughtsBox = h("details", { class: "thoughts", hidden: true }, h("summary", {}, t("thoughts")), this._thoughts);
-    this._prose = h("div", { class: "prose" });
+    this._prose = h("div", { class: "prose said" });
     this._notes = h("div", { class: "notes" });
     this._receipt = h("div", { class: "receipt" });
     this._answer = h("div", { class: "answer" }, this._waiting, this._thoughtsBox, this._prose, this._notes, this._receipt);
