@@ -144,7 +144,9 @@ def test_the_first_screen_says_everything_a_newcomer_needs(up: Up):
     said = up.output.read_text()
     assert re.search(r"listening on http://127\.0\.0\.1:\d+", said)
     assert re.search(r"Chips\n  .+ cores?, .+ memory", said)
-    assert re.search(r"smollm2:135m +98\.4 MB .+ tok/s +[\d.]+–[\d.]+", said), "a forecast and a price"
+    assert re.search(r"smollm2:135m +98\.4 MB .+ tok/s +[\d.]+–[\d.]+", said), (
+        "a forecast and a price"
+    )
     assert re.search(r"forecast: [\d.,]+–[\d.,]+ tok/s", said)
     assert re.search(r"measured just now: [\d.,]+ tok/s", said)
     assert re.search(r"key +sk-hn-\w{57}\n +shown this once; may spend USD 5\.00", said)
