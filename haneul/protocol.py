@@ -16,10 +16,11 @@ from haneul.base.ids import new_id
 from haneul.services.call import ABORT
 
 HEAD_MAX_BYTES = 64 << 10
+HEADERS_MAX = 256
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """A connection whose request heads must come within 15 s and 64 KiB."""
+    """A connection whose request heads must come within 15 s, 64 KiB and 256 headers."""
 
     head_s = 15.0
     linger_s = 5.0  # for a client that is still sending what will not be read
@@ -71,7 +72,7 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._stop_head_timer()
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > HEAD_MAX_BYTES:
+        if size > HEAD_MAX_BYTES or len(self.headers) > HEADERS_MAX:
             self._refuse(HeadTooLarge())
         if self._refused is None:
             super().on_headers_complete()
