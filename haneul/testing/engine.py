@@ -45,6 +45,7 @@ class Seen(Struct):
     running: int = 0
     bodies: list[dict[str, Any]] = []
     raw: list[bytes] = []  # the same as they came
+    given: dict[str, int] = {}  # completion tokens by the `user` of the request
 
 
 class FakeEngine:
@@ -145,7 +146,7 @@ class FakeEngine:
         elif self.faults.whole is not None:
             await _whole(send, 200, self.faults.whole)
         else:
-            text = "".join([word async for word in self._words(words, gone)])
+            text = "".join([word async for word in self._words(words, request, gone)])
             if self.faults.die_after is not None:
                 await _cut(send)
                 return
@@ -171,7 +172,7 @@ class FakeEngine:
             return
         options = request.get("stream_options") or {}
         given = 0
-        async for word in self._words(words, gone):
+        async for word in self._words(words, request, gone):
             given += 1
             chunk: dict[str, Any] = {
                 "id": "fake-1",
@@ -195,7 +196,9 @@ class FakeEngine:
             )
         await send({"type": "http.response.body", "body": b""})
 
-    async def _words(self, words: list[str], gone: asyncio.Task[Any]) -> AsyncIterator[str]:
+    async def _words(
+        self, words: list[str], request: dict[str, Any], gone: asyncio.Task[Any]
+    ) -> AsyncIterator[str]:
         """One word at a time, until a fault or the client's going away."""
         for number, word in enumerate(words):
             if number in (self.faults.die_after, self.faults.error_after):
@@ -207,6 +210,8 @@ class FakeEngine:
                 self.seen.hang_ups += 1
                 return
             self.seen.completion_tokens += 1
+            user = request.get("user", "")
+            self.seen.given[user] = self.seen.given.get(user, 0) + 1
             yield word + " "
 
     def _usage(self, prompt: int, completion: int) -> dict[str, Any]:
