@@ -109,7 +109,8 @@ class Target:
 async def alternate(plan: dict[str, Any]) -> dict[str, Any]:
     """One request to each target in turn, `rounds` times, one at a time.
 
-    plan: targets by name, rounds, warm_up (rounds), interval_s (from round to round; 0: at once).
+    plan: targets by name, rounds, warm_up (rounds), interval_s (from request to request; 0: each
+    at once after the one before).
     Gives for each target the seconds to the first body byte and to the end, round by round, and how
     many answers were not good.
     """
@@ -118,10 +119,11 @@ async def alternate(plan: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {name: {"first_s": [], "total_s": [], "errors": 0} for name in targets}
     due = time.perf_counter()
     for number in range(-plan["warm_up"], plan["rounds"]):
-        due += plan["interval_s"]
-        await asyncio.sleep(max(0.0, due - time.perf_counter()) if plan["interval_s"] else 0)
         turn = number % len(asked)  # nobody is always the first, or the last
         for name, target, connection in asked[turn:] + asked[:turn]:
+            due += plan["interval_s"]
+            if (wait_s := due - time.perf_counter()) > 0:
+                await asyncio.sleep(wait_s)
             async with asyncio.timeout(ANSWER_S):
                 await connection.ask(target.request)
             result = found[name]

@@ -94,7 +94,6 @@ def first_run(scratch: Path, model: str | None) -> Run:
         step_began = time.time()
         _do(command, folder, env)
         stages.append(Stage(name, time.time() - step_began, time.time() - began))
-    packages, installed_bytes = _installed(clone / ".venv")
     command = [str(clone / ".venv" / "bin" / "haneul")]
     first = _start(command, scratch / "home", clone, env, model)
     with first:
@@ -107,7 +106,7 @@ def first_run(scratch: Path, model: str | None) -> Run:
         stages.append(Stage("again: gateway listening", listening, listening))
         stages.append(Stage(AGAIN, ready - listening, ready))
         stages.append(_stopped(again, "again: Ctrl-C until all is gone"))
-    return Run(stages, packages, installed_bytes)
+    return Run(stages, *_installed(clone / ".venv"))
 
 
 def _environment(scratch: Path) -> dict[str, str]:
@@ -152,14 +151,13 @@ def _start(
 def _first_answer(cloud: Running, began: float) -> list[Stage]:
     """The stages of the first start. Each is the time since the moment before it."""
     moments = {LISTENING: cloud.until("/healthz", LIMIT_S)}
-    moments["model ready"] = cloud.until("/readyz", LIMIT_S)
+    moments["engine loaded"] = cloud.until("/readyz", LIMIT_S)
     while cloud.shown_at(rb"tokens in, \d+ out, ") is None:
         cloud.check(LIMIT_S)
         time.sleep(LOOK_S)
     seen: dict[str, float | None] = {
         "source chosen": cloud.logged_at("pull_started"),
         "model pulled and checked": cloud.logged_at("pulled"),
-        "engine loaded": cloud.logged_at("replica_ready"),
         "speed measured": cloud.logged_at("measured"),
         "key shown": cloud.shown_at(rb"sk-hn-[0-9A-Za-z]+"),
         "first answer's first token": cloud.shown_at(rb"First question[^\n]*\n\s*\S"),

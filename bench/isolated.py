@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from bench import client, processes
 from bench.cloud import chat
-from bench.report import Spread, quantile, spread
+from bench.pairs import compare
+from bench.report import spread
 
 CONNECTIONS = 64
-ROUNDS, INTERVAL_S = 400, 0.0
-SLOW_ROUNDS, SLOW_INTERVAL_S = 60, 0.05
+PACES = {"at once": (0.0, 300), "40 a second": (0.025, 40)}  # between requests; rounds
 WARM_UP = 20
 
 
@@ -64,26 +64,28 @@ def load(
 
 
 def latency(
-    gateways: Sequence[Gateway], where: Cores, *, repeats: int
-) -> dict[str, dict[str, Spread]]:
-    """Seconds of one whole answer, one at a time, by gateway and pace: the medians' spread."""
-    found: dict[str, dict[str, Spread]] = {gateway.name: {} for gateway in gateways}
-    paces = (("at once", ROUNDS, INTERVAL_S), ("20 a second", SLOW_ROUNDS, SLOW_INTERVAL_S))
-    for pace, rounds, interval_s in paces:
-        plan = {
-            "work": "alternate",
-            "cores": list(where.others),
-            "targets": {
-                gateway.name: {**gateway.to, "body": chat(gateway.model)} for gateway in gateways
-            },
-            "rounds": rounds,
-            "warm_up": WARM_UP,
-            "interval_s": interval_s,
-        }
-        runs = [client.run(plan) for _ in range(repeats)]
-        for gateway in gateways:
-            medians = [quantile(run[gateway.name]["total_s"], 0.5) for run in runs]
-            found[gateway.name][pace] = spread(medians)
+    gateways: Sequence[Gateway], mock: Gateway, where: Cores, *, repeats: int
+) -> dict[str, dict[str, Any]]:
+    """Seconds that each gateway adds to one whole answer, one at a time, by pace.
+
+    Each takes turns with the mock alone: what another does after its answer (haneul writes its
+    ledger then) meets none but itself. `added` is the median of the differences, with its range
+    over the repeats; `added_p99` the difference of the 99th percentiles of all rounds.
+    """
+    found: dict[str, dict[str, Any]] = {gateway.name: {} for gateway in gateways}
+    for pace, (interval_s, rounds) in PACES.items():
+        runs: dict[str, list[dict[str, Any]]] = {gateway.name: [] for gateway in gateways}
+        for _ in range(repeats):
+            for gateway in gateways:
+                targets = {
+                    side: {**one.to, "body": chat(one.model)}
+                    for side, one in (("engine", mock), ("gateway", gateway))
+                }
+                plan = {"work": "alternate", "cores": list(where.others), "targets": targets}
+                paced = {"rounds": rounds, "warm_up": WARM_UP, "interval_s": interval_s}
+                runs[gateway.name].append(client.run(plan | paced))
+        for name, of_gateway in runs.items():
+            found[name][pace] = compare(of_gateway, "total_s")
     return found
 
 

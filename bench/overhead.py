@@ -72,11 +72,11 @@ def _measure(scratch: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         processes.pin([mock_pid], where.others)
         for gateway in gateways:
             processes.pin(gateway.pids, where.gateway)
-        gateways.append(Gateway(DIRECT, [], {"port": mock_port}, MODEL))
+        mock = Gateway(DIRECT, [], {"port": mock_port}, MODEL)
         _say("isolated: one request at a time")
-        latency = isolated.latency(gateways, where, repeats=repeats)
+        latency = isolated.latency(gateways, mock, where, repeats=repeats)
         _say(f"isolated: {isolated.CONNECTIONS} at a time")
-        load = isolated.load(gateways, where, seconds=seconds, repeats=repeats)
+        load = isolated.load([*gateways, mock], where, seconds=seconds, repeats=repeats)
     return {
         "versions": _versions() | {peer.name: peer.version for peer in started},
         "real": added,
@@ -127,11 +127,11 @@ def _say(text: str) -> None:
 def _print(found: dict[str, Any]) -> None:
     print(machine.line(found["machine"]))
     print("  ".join(f"{name} {version}" for name, version in found["versions"].items()))
-    print("\nReal: the embedded engine, straight and through the gateway. Medians; ms but for µs.")
+    print("\nReal: the embedded engine, straight and through the gateway; ms, added in µs")
     print(_real_table(found["real"]))
     event = _scaled(found["real_event_cpu_s"], US)
     print(f"\nProcessor time of the gateway for a streamed token of that engine: {event.show()} µs")
-    print("\nIsolated: one whole answer of the mock at a time, µs, median (range)")
+    print("\nIsolated: one whole answer of the mock at a time; ms, added in µs")
     print(_latency_table(found["latency"]))
     print(f"\nIsolated: {isolated.CONNECTIONS} at a time, one core for the gateway, median (range)")
     print(_load_table(found["load"]))
@@ -147,32 +147,35 @@ def _real_table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         kind = "streamed" if row["is_stream"] else "whole"
         for what in ("first", "total"):
-            if (one := row[what]) is None:
-                continue
-            names = ("engine_p50", "engine_p99", "gateway_p50", "gateway_p99")
-            cells.append(
-                (
-                    f"{row['tokens']} tokens, {kind}",
-                    row["pace"],
-                    "first byte" if what == "first" else "end",
-                    *(f"{one[name] * MS:.2f}" for name in names),
-                    _scaled(one["added"], US).show(),
-                    f"{one['added_p99'] * US:,.0f}",
-                    str(row["errors"]),
-                )
-            )
+            if (one := row[what]) is not None:
+                answer = f"{row['tokens']} tokens, {kind}"
+                end = "first byte" if what == "first" else "end"
+                cells.append((answer, row["pace"], end, *_pair_cells(one)))
     return table(heads, cells)
 
 
-def _latency_table(found: dict[str, dict[str, Spread]]) -> str:
-    rows = []
-    for name, paces in found.items():
-        cells = [name]
-        for pace, value in paces.items():
-            added_us = (value.median - found[DIRECT][pace].median) * US
-            cells += [_scaled(value, US).show(), "" if name == DIRECT else f"{added_us:,.0f}"]
-        rows.append(cells)
-    return table(("GATEWAY", ">AT ONCE", ">ADDED", ">20 A SECOND", ">ADDED"), rows)
+def _latency_table(found: dict[str, dict[str, Any]]) -> str:
+    heads = ("GATEWAY", "PACE", ">MOCK P50", ">P99", ">GATEWAY P50", ">P99", ">ADDED P50 µs",
+             ">ADDED P99 µs", ">ERRORS")  # fmt: skip
+    return table(
+        heads,
+        [
+            (name, pace, *_pair_cells(one))
+            for name, paces in found.items()
+            for pace, one in paces.items()
+        ],
+    )
+
+
+def _pair_cells(one: dict[str, Any]) -> tuple[str, ...]:
+    """The last columns of both tables of pairs: milliseconds, then microseconds added."""
+    names = ("engine_p50", "engine_p99", "gateway_p50", "gateway_p99")
+    return (
+        *(f"{one[name] * MS:.2f}" for name in names),
+        _scaled(one["added"], US).show(),
+        f"{one['added_p99'] * US:,.0f}",
+        str(one["errors"]),
+    )
 
 
 def _load_table(found: dict[str, dict[str, Any]]) -> str:

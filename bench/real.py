@@ -9,21 +9,18 @@ from typing import Any
 
 from bench import client, processes
 from bench.cloud import Measured, chat
-from bench.report import Spread, quantile, spread
+from bench.pairs import compare
+from bench.report import Spread, spread
 
 WARM_UP = 5
-PACES = {"at once": (0.0, 120), "10 a second": (0.1, 40)}  # interval between rounds, rounds
+PACES = {"at once": (0.0, 120), "20 a second": (0.05, 40)}  # between requests; rounds
 CASES = [(tokens, is_stream) for is_stream in (False, True) for tokens in (1, 32)]
 STREAMS = 4
 STREAM_TOKENS = 200
 
 
 def added(cloud: Measured, repeats: int) -> list[dict[str, Any]]:
-    """One row a case and pace; times in seconds.
-
-    `added` is the median over rounds of gateway minus engine, with its range over the repeats;
-    `added_p99` the difference of the two 99th percentiles over all rounds.
-    """
+    """One row a case and pace, as `pairs.compare` gives it."""
     rows = []
     for pace, (interval_s, rounds) in PACES.items():
         for tokens, is_stream in CASES:
@@ -31,9 +28,8 @@ def added(cloud: Measured, repeats: int) -> list[dict[str, Any]]:
                 _alternate(cloud, tokens, is_stream, interval_s, rounds) for _ in range(repeats)
             ]
             row = {"tokens": tokens, "is_stream": is_stream, "pace": pace}
-            row["errors"] = sum(side["errors"] for run in runs for side in run.values())
-            row["total"] = _compare(runs, "total_s")
-            row["first"] = _compare(runs, "first_s") if is_stream else None
+            row["total"] = compare(runs, "total_s")
+            row["first"] = compare(runs, "first_s") if is_stream else None
             rows.append(row)
     return rows
 
@@ -73,24 +69,3 @@ def _alternate(
             "interval_s": interval_s,
         }
     )
-
-
-def _compare(runs: list[dict[str, Any]], what: str) -> dict[str, Any]:
-    each = [
-        [
-            through - straight
-            for through, straight in zip(run["gateway"][what], run["engine"][what], strict=True)
-        ]
-        for run in runs
-    ]
-    gateway, engine = (
-        [value for run in runs for value in run[side][what]] for side in ("gateway", "engine")
-    )
-    return {
-        "engine_p50": quantile(engine, 0.5),
-        "engine_p99": quantile(engine, 0.99),
-        "gateway_p50": quantile(gateway, 0.5),
-        "gateway_p99": quantile(gateway, 0.99),
-        "added": spread([quantile(differences, 0.5) for differences in each]),
-        "added_p99": quantile(gateway, 0.99) - quantile(engine, 0.99),
-    }
