@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
@@ -28,6 +29,7 @@ from haneul.models.fetch import Fetcher
 WRITE_BYTES = 1 << 20
 SYNC_BYTES = 64 << 20
 CUTS_MAX = 64  # continued at once, as long as each attempt brought something
+AT_ONCE_S, PAUSE_S = 2.0, 0.1
 SPARE_BYTES = 64 << 20  # left free on the disk
 
 P = ParamSpec("P")
@@ -185,19 +187,29 @@ def _key(piece: Piece) -> str:
 
 
 async def _fill(fetcher: Fetcher, piece: Piece, kept: _Kept, on_bytes: OnBytes) -> None:
-    """Asks for what is missing until nothing is; gives up when an attempt brings nothing."""
+    """Asks for what is missing until nothing is; gives up when attempts bring nothing.
+
+    A cut that comes while the head is being read takes the bytes behind it along, so an attempt
+    that failed at once is made again, twice.
+    """
+    fruitless = 0
     for _ in range(CUTS_MAX):
         if kept.size and kept.size == (piece.bytes or kept.state.total_bytes):
             return
-        before = kept.size
+        before, began = kept.size, time.monotonic()
         try:
             await _attempt(fetcher, piece, kept, on_bytes)
             return
         except FetchFailed as failure:
             if failure.facts.get("upstream_status") == 416:
                 raise WrongBytes("The file has become shorter than what was kept.") from failure
-            if isinstance(failure, WrongBytes) or kept.size <= before:
+            fruitless = 0 if kept.size > before else fruitless + 1
+            was_cut = (
+                "upstream_status" not in failure.facts and time.monotonic() - began < AT_ONCE_S
+            )
+            if isinstance(failure, WrongBytes) or (fruitless and not was_cut) or fruitless > 2:
                 raise
+            await asyncio.sleep(PAUSE_S * fruitless)
         finally:
             await to_end(kept.sync)
     raise FetchFailed("The connection was cut again and again.")
