@@ -87,11 +87,18 @@ def open_database(url: str, home: Path) -> Database:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         engine = _engine(url, home)
-        migrate(engine)
     except ModuleNotFoundError as cause:
         raise CommandError("for PostgreSQL install 'haneul[postgres]'") from cause
     except SQLAlchemyError as cause:
+        raise CommandError(f"database_url cannot be used: {_reason(cause)}") from cause
+    try:
+        migrate(engine)
+    except SQLAlchemyError as cause:
+        engine.dispose()
         raise CommandError(f"the database cannot be opened: {_reason(cause)}") from cause
+    except CommandError:
+        engine.dispose()
+        raise
     return Database(engine)
 
 

@@ -44,7 +44,9 @@ def named(connection: Connection, name: str) -> KeyRow | None:
 
 
 def every(connection: Connection) -> list[KeyRow]:
-    return all_rows(connection, select(schema.key).order_by(schema.key.c.created_us), KeyRow)
+    """All, oldest first."""
+    column = schema.key.c
+    return all_rows(connection, select(schema.key).order_by(column.created_us, column.id), KeyRow)
 
 
 def revoke(connection: Connection, key_id: str, at_us: int) -> None:

@@ -103,7 +103,8 @@ def find(
 def recent(connection: Connection, *, key_id: str | None, limit: int) -> list[RequestRow]:
     """The newest records, of one key or of all."""
     column = schema.request.c
-    statement = select(schema.request).order_by(column.received_us.desc()).limit(limit)
+    newest_first = (column.received_us.desc(), column.id.desc())
+    statement = select(schema.request).order_by(*newest_first).limit(limit)
     if key_id is not None:
         statement = statement.where(column.key_id == key_id)
     return all_rows(connection, statement, RequestRow)

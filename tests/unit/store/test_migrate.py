@@ -1,0 +1,131 @@
+"""From empty or from any older release to the newest schema, and append-only whoever asks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from haneul.base.errors import CommandError
+from haneul.store import migrate, schema
+from haneul.store.database import open_database
+
+ROW = {
+    "request": "INSERT INTO request (id, key_id, route, state, status, is_stream, metering,"
+    " prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, currency, cost_nano,"
+    " hour_nano, busy_us, received_us, finished_us)"
+    " VALUES ('a', 'k', 'chat', 'done', 200, 0, 'none', 0, 0, 0, 0, 'USD', 0, 0, 0, 0, 0)",
+    "chip_hour": "INSERT INTO chip_hour VALUES ('a', 'c', 'USD', 0, 1, 2)",
+    "price": "INSERT INTO price VALUES ('a', 'm', 'e', 'USD', 1, 2, 3, 4, '{}', 5)",
+    "measurement": "INSERT INTO measurement VALUES ('a','m','d','c','v','decode',1,'tok/s',2)",
+    "audit": "INSERT INTO audit VALUES ('a', 1, 'me', 'did', 'that', NULL)",
+}
+
+
+def test_the_newest_migration_is_the_one_this_program_expects():
+    files = sorted((migrate.FOLDER / "versions").glob("[0-9]*.py"))
+    assert files[-1].name.partition("_")[0] == migrate.HEAD
+
+
+def test_an_empty_database_gets_the_whole_schema(database):
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        differences = compare_metadata(context, schema.metadata)
+        assert migrate.version(connection) == migrate.HEAD
+    assert differences == []
+
+
+def test_opening_again_changes_nothing(new_url, tmp_path):
+    url = new_url()
+    first = open_database(url, tmp_path)
+    first.run(lambda connection: connection.execute(text(ROW["audit"])))
+    first.close()
+    again = open_database(url, tmp_path)
+    assert again.run(lambda c: c.execute(text("SELECT count(*) FROM audit")).scalar()) == 1
+    again.close()
+
+
+@pytest.mark.parametrize("release", ["0001"])
+def test_a_database_of_an_older_release_is_brought_up_with_what_it_holds(
+    new_url, tmp_path, release
+):
+    opened = open_database(new_url(), tmp_path)
+    with opened.engine.begin() as connection:
+        for table in reversed(schema.metadata.sorted_tables):
+            connection.execute(text(f'DROP TABLE "{table.name}"'))
+        connection.execute(text("DROP TABLE alembic_version"))
+        if connection.dialect.name == "postgresql":
+            for table in schema.APPEND_ONLY:
+                connection.execute(text(f"DROP FUNCTION {table}_is_append_only"))
+    migrate.migrate(opened.engine, to=release)
+    with opened.engine.begin() as connection:
+        connection.execute(text(ROW["request"]))
+    migrate.migrate(opened.engine)
+    with opened.engine.connect() as connection:
+        assert migrate.version(connection) == migrate.HEAD
+        assert connection.execute(text("SELECT count(*) FROM request")).scalar() == 1
+    opened.close()
+
+
+def test_a_database_of_a_newer_release_is_refused(new_url, tmp_path):
+    url = new_url()
+    opened = open_database(url, tmp_path)
+    opened.run(
+        lambda connection: connection.execute(
+            text("UPDATE alembic_version SET version_num = '9999'")
+        )
+    )
+    opened.close()
+    with pytest.raises(CommandError, match="newer than this program's"):
+        open_database(url, tmp_path)
+
+
+@pytest.mark.parametrize("table", schema.APPEND_ONLY)
+def test_what_is_append_only_can_be_neither_changed_nor_removed(database, table):
+    database.run(lambda connection: connection.execute(text(ROW[table])))
+    statements = [f"UPDATE {table} SET id = 'b'", f"DELETE FROM {table}"]
+    if database.engine.dialect.name == "postgresql":
+        statements.append(f"TRUNCATE {table}")
+    for statement in statements:
+        with pytest.raises(DBAPIError, match=f"{table} is append-only"):
+            database.run(lambda connection, it=statement: connection.execute(text(it)))
+    count = text(f"SELECT count(*) FROM {table} WHERE id = 'a'")
+    assert database.run(lambda connection: connection.execute(count).scalar()) == 1
+
+
+def test_a_replacing_insert_does_not_change_a_record_either(tmp_path):
+    """SQLite's REPLACE deletes without asking the trigger against deletion."""
+    opened = open_database("", tmp_path)
+    opened.run(lambda connection: connection.execute(text(ROW["audit"])))
+    again = ROW["audit"].replace("INSERT", "INSERT OR REPLACE").replace("'did'", "'undid'")
+    with pytest.raises(DBAPIError, match="append-only"):
+        opened.run(lambda connection: connection.execute(text(again)))
+    opened.close()
+
+
+def test_every_append_only_table_of_the_schema_is_held():
+    assert set(ROW) == set(schema.APPEND_ONLY) <= set(schema.metadata.tables)
+
+
+def test_processes_that_open_an_empty_home_together_do_not_disturb_each_other(new_url, tmp_path):
+    url = new_url()
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from haneul.store.database import open_database\n"
+        "open_database(sys.argv[1], Path(sys.argv[2])).close()\n"
+    )
+    arguments = [sys.executable, "-c", code, url, str(tmp_path / "home")]
+    opening = [subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    for process in opening:
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+    opened = open_database(url, tmp_path / "home")
+    with opened.engine.connect() as connection:
+        assert sqlalchemy.inspect(connection).has_table("request")
+    opened.close()

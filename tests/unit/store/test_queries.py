@@ -1,0 +1,230 @@
+"""The queries of every noun, on both databases."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from haneul.base.ids import new_id
+from haneul.store import audit, engines, forecasts, keys, ledger, models, prices
+from haneul.store.engines import EngineRow
+from haneul.store.forecasts import ForecastRow, MeasurementRow
+from haneul.store.keys import KeyRow
+from haneul.store.ledger import ChipHourRow, RequestRow
+from haneul.store.models import ModelRow
+from haneul.store.prices import PriceRow
+
+BIG = (1 << 63) - 1
+
+
+def request_row(**fields):
+    known = {
+        "id": new_id("req"),
+        "key_id": "k1",
+        "route": "chat",
+        "model": "m",
+        "engine": "e",
+        "state": "done",
+        "status": 200,
+        "currency": "USD",
+        "received_us": 10,
+        "finished_us": 20,
+    }
+    return RequestRow(**{**known, **fields})
+
+
+def key_row(**fields):
+    known = {"id": "k1", "name": "one", "hash": b"\0\xff", "scopes": "[]", "created_us": 1}
+    return KeyRow(**{**known, **fields})
+
+
+def price_row(**fields):
+    known = {
+        "id": new_id("prc"),
+        "model": "*",
+        "engine": "e",
+        "currency": "USD",
+        "input_nano": 1,
+        "cached_nano": 2,
+        "output_nano": 3,
+        "created_us": 1,
+    }
+    return PriceRow(**{**known, **fields})
+
+
+def test_a_record_comes_back_as_it_was_written(database):
+    row = request_row(
+        app="a",
+        digest="d",
+        engine_version="v",
+        chip="c",
+        error_code="x",
+        is_stream=1,
+        metering="engine",
+        prompt_tokens=(1 << 31) - 1,
+        cached_tokens=2,
+        completion_tokens=3,
+        reasoning_tokens=4,
+        price_id="p",
+        cost_nano=BIG,
+        hour_nano=BIG,
+        busy_us=BIG,
+        upstream_id="하늘 ☁",
+        end_user="'; DROP TABLE request; --",
+        started_us=11,
+        first_token_us=12,
+        finished_us=BIG,
+    )
+    database.run(ledger.append, [row])
+    assert database.run(ledger.find, row.id) == row
+    assert database.run(ledger.known, [row.id, "other"]) == {row.id}
+
+
+def test_one_request_has_one_record(database):
+    row = request_row()
+    database.run(ledger.append, [row])
+    with pytest.raises(IntegrityError):
+        database.run(ledger.append, [msgspec.structs.replace(row, cost_nano=5)])
+    assert database.run(ledger.find, row.id).cost_nano == 0
+
+
+def test_records_are_found_newest_first_by_their_key_alone(database):
+    rows = [
+        request_row(key_id=f"k{number % 2}", received_us=number, upstream_id="same")
+        for number in range(6)
+    ]
+    database.run(ledger.append, rows)
+
+    def recent(key_id, limit):
+        return database.run(lambda c: ledger.recent(c, key_id=key_id, limit=limit))
+
+    assert recent(None, 100) == rows[::-1]
+    assert recent("k1", 2) == [rows[5], rows[3]]
+    found = database.run(lambda c: ledger.find(c, "same", key_id="k0"))
+    assert found == rows[4]
+    assert database.run(lambda c: ledger.find(c, rows[4].id, key_id="k1")) is None
+
+
+def test_sums_are_exact_beyond_what_a_float_holds(database):
+    odd = (1 << 53) + 1
+    rows = [request_row(cost_nano=odd, prompt_tokens=7) for _ in range(3)]
+    rows.append(request_row(state="refused", status=400, model=None, engine=None))
+    database.run(ledger.append, rows)
+    assert database.run(keys.spent, "k1") == 3 * odd
+    assert database.run(keys.spent, "nobody") == 0
+
+    def usage(**window):
+        return database.run(lambda c: ledger.usage(c, **window))
+
+    first, second = usage(since_us=10, until_us=11)
+    assert (first.cost_nano, first.requests, first.failed) == (3 * odd, 3, 0)
+    assert (second.model, second.engine, second.failed) == (None, None, 1)
+    assert usage(since_us=11, until_us=99) == []
+    assert usage(since_us=0, until_us=99, key_id="other") == []
+
+
+def test_a_price_in_force_is_the_newest_of_its_model_and_engine(database):
+    old, new = price_row(created_us=1), price_row(created_us=2, input_nano=9)
+    other = price_row(engine="f", created_us=3)
+    for row in (new, old, other):
+        database.run(prices.add, row)
+    assert database.run(prices.in_force, "*", "e") == new
+    assert database.run(prices.in_force, "m", "e") is None
+    assert database.run(prices.get, old.id) == old
+    assert database.run(prices.history, "*") == [other, new, old]
+
+
+def test_of_two_prices_at_one_moment_the_later_made_is_in_force(database):
+    first, second = price_row(id="prc_1"), price_row(id="prc_2", input_nano=2)
+    database.run(prices.add, second)
+    database.run(prices.add, first)
+    assert database.run(prices.in_force, "*", "e") == second
+
+
+def test_keys_are_found_by_id_and_by_the_name_of_a_live_one(database):
+    one, two = key_row(), key_row(id="k2", name="two", budget_nano=BIG, models='["m"]')
+    for row in (one, two):
+        database.run(keys.add, row)
+    assert database.run(keys.get, "k2") == two
+    assert database.run(keys.named, "one") == database.run(keys.named, "k1") == one
+    database.run(keys.revoke, "k1", 5)
+    assert database.run(keys.named, "one") is None
+    assert database.run(keys.get, "k1").revoked_us == 5
+    assert [row.id for row in database.run(keys.every)] == ["k1", "k2"]
+
+
+def test_an_engine_is_replaced_by_name_and_removed_without_a_trace_in_the_list(database):
+    row = EngineRow(name="e", url="http://x", models="[]", created_us=1)
+    database.run(engines.put, row)
+    newer = msgspec.structs.replace(row, url="http://y")
+    database.run(engines.put, newer)
+    assert database.run(engines.every) == [newer]
+    assert database.run(engines.remove, "e", 7) is True
+    assert database.run(engines.remove, "e", 8) is False
+    assert database.run(engines.every) == []
+    database.run(engines.put, row)
+    assert database.run(engines.every) == [row]
+
+
+def test_a_models_name_points_at_its_newest_file(database):
+    row = ModelRow(name="m", digest="d", path="/p", bytes=BIG, source="s", shape="{}", pulled_us=1)
+    database.run(models.put, row)
+    newer = msgspec.structs.replace(row, digest="e")
+    database.run(models.put, newer)
+    assert database.run(models.every) == [newer] == [database.run(models.get, "m")]
+    database.run(models.remove, "m", 9)
+    assert database.run(models.get, "m") is None
+    assert database.run(models.every) == []
+
+
+def test_forecasts_measurements_hours_and_changes_come_back_in_order(database):
+    said = [
+        ForecastRow(
+            id=new_id("fct"),
+            model="m",
+            chip="c",
+            kind="decode",
+            low=1,
+            mid=2,
+            high=3,
+            unit="tok/s",
+            source="s",
+            created_us=number,
+        )
+        for number in range(3)
+    ]
+    was = [
+        MeasurementRow(
+            id=new_id("msr"),
+            model="m",
+            digest="d",
+            chip="c",
+            engine_version="v",
+            kind="decode",
+            value=number,
+            unit="tok/s",
+            created_us=number,
+        )
+        for number in range(3)
+    ]
+    hours = [
+        ChipHourRow(id=new_id("own"), chip="c", currency="USD", from_us=n, to_us=n + 1, cost_nano=n)
+        for n in range(3)
+    ]
+    database.run(forecasts.add_forecasts, said[::-1])
+    database.run(forecasts.add_measurements, was[::-1])
+    for row in hours:
+        database.run(ledger.append_chip_hour, row)
+    database.run(audit.note, "me", "did", "this")
+    assert database.run(forecasts.forecasts) == said
+    assert database.run(forecasts.measurements) == was
+    assert (
+        database.run(
+            lambda c: forecasts.newest(c, digest="d", chip="c", engine_version="v", kind="decode")
+        )
+        == was[2]
+    )
+    assert database.run(lambda c: ledger.chip_hours(c, since_us=1, until_us=2)) == [hours[1]]
+    (change,) = database.run(audit.recent)
+    assert (change.actor, change.action, change.subject) == ("me", "did", "this")
