@@ -3,6 +3,7 @@
 cloud         one for all tests of a module; keys and engines of their own keep tests apart
 key           a key on it without limits
 start_cloud   starts others: `await start_cloud(queue_max=1)`, each on a home of its own
+postgres      a PostgreSQL server, for clouds that keep their store there
 The loop is uvloop, as in production; the tests of a module share one.
 """
 
@@ -12,7 +13,7 @@ import asyncio
 import itertools
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 import aiohttp
 import msgspec
 import openai
+import pytest
 import pytest_asyncio
 import uvloop
 
@@ -35,6 +37,7 @@ from haneul.store.engines import EngineRow
 from haneul.store.ledger import RequestRow
 from haneul.store.prices import PriceRow
 from haneul.testing.engine import FakeEngine, Faults
+from haneul.testing.postgres import Postgres
 
 SLOWNESS = float(os.environ.get("HANEUL_TEST_SLOWNESS", "3"))  # of a busy machine, for deadlines
 PRICE_IN, PRICE_CACHED, PRICE_OUT = "0.103", "0.011", "0.407"  # per million, so that costs round
@@ -232,6 +235,12 @@ async def run_cloud(stack: AsyncExitStack, **settings: Any) -> RunningCloud:
     running = RunningCloud(cloud)
     stack.push_async_callback(running.aclose)
     return running
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as server:
+        yield server
 
 
 StartCloud = Callable[..., Awaitable[RunningCloud]]
