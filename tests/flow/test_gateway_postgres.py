@@ -8,6 +8,7 @@ import openai
 import pytest
 import pytest_asyncio
 
+from haneul.base.errors import AlreadyRunning
 from haneul.services import keys
 from haneul.services.prices import Rates, worst_nano
 
@@ -89,6 +90,13 @@ async def test_a_record_is_found_and_odd_ids_are_not(cloud, key):
     assert found.json()["id"] == answer.id
     odd = await cloud.ask("GET", "/haneul/v1/requests/a%00b", secret=key.secret)
     assert odd.status == 400
+
+
+async def test_a_second_cloud_on_the_same_database_is_refused(cloud, key, start_cloud):
+    engine = await cloud.add_engine()
+    with pytest.raises(AlreadyRunning, match="on this database already"):
+        await start_cloud(database_url=cloud.cloud.config.database_url)
+    assert (await cloud.chat(key.secret, engine.models[0])).status == 200
 
 
 async def test_a_server_that_goes_away_delays_records_and_loses_none(cloud, key, postgres):
