@@ -100,7 +100,11 @@ class Appraiser:
                 return found, False
             assert target.replica is not None
             speeds = await measure(
-                self._client, target.replica.address, target.upstream_model, self._slots
+                self._client,
+                target.replica.address,
+                target.upstream_model,
+                streams=self._slots,
+                context_tokens=target.context_tokens or 0,
             )
             return await self._keep(target, speeds), True
 

@@ -22,6 +22,7 @@ DECODE_TOKENS = 48
 DECODE_S = 6.0
 PREFILL_WORDS = 320
 PREFILL_S = 60.0
+WORD_TOKENS_MAX = 10  # of one word, where a vocabulary has no more than bytes
 WORDS = ("river", "stone", "cloud", "winter", "garden", "letter", "morning", "silver", "forest")
 
 
@@ -38,15 +39,17 @@ class _Answer(Struct, frozen=True):
     usage: Usage
 
 
-async def measure(client: http.Client, to: http.Address, model: str, streams: int) -> Speeds:
+async def measure(
+    client: http.Client, to: http.Address, model: str, *, streams: int, context_tokens: int
+) -> Speeds:
     """Runs the three measurements on a ready engine. Raises EngineFailed, EngineUnavailable."""
-    await _decode(client, to, model, tokens=4)  # the first run pays for pages and threads
-    prefill = await _prefill(client, to, model)
-    decode = await _decode(client, to, model)
+    tokens = max(4, min(DECODE_TOKENS, context_tokens // 4))
+    words = max(4, min(PREFILL_WORDS, context_tokens // WORD_TOKENS_MAX))
+    await _decode(client, to, model, 4)  # the first run pays for pages and threads
+    prefill = await _prefill(client, to, model, words)
+    decode = await _decode(client, to, model, tokens)
     began = time.monotonic()
-    counted = await asyncio.gather(
-        *(_stream(client, to, model, DECODE_TOKENS) for _ in range(streams))
-    )
+    counted = await asyncio.gather(*(_stream(client, to, model, tokens) for _ in range(streams)))
     tokens = sum(count for count, _, _ in counted)
     first = min(first for _, first, _ in counted)
     last = max(last for _, _, last in counted)
@@ -54,8 +57,8 @@ async def measure(client: http.Client, to: http.Address, model: str, streams: in
     return Speeds(prefill, decode, max(capacity, decode), streams)
 
 
-async def _prefill(client: http.Client, to: http.Address, model: str) -> float:
-    body = _body(model, words=PREFILL_WORDS, max_tokens=1)
+async def _prefill(client: http.Client, to: http.Address, model: str, words: int) -> float:
+    body = _body(model, words=words, max_tokens=1)
     began = time.monotonic()
     async with asyncio.timeout(PREFILL_S):
         reply = await client.send(to, "POST", "/v1/completions", body=body)
@@ -68,9 +71,7 @@ async def _prefill(client: http.Client, to: http.Address, model: str) -> float:
     return (usage.prompt_tokens - (cached or 0)) / (time.monotonic() - began)
 
 
-async def _decode(
-    client: http.Client, to: http.Address, model: str, tokens: int = DECODE_TOKENS
-) -> float:
+async def _decode(client: http.Client, to: http.Address, model: str, tokens: int) -> float:
     count, first, last = await _stream(client, to, model, tokens)
     return (count - 1) / max(last - first, 1e-6)
 

@@ -414,6 +414,16 @@ def test_a_broken_model_file_is_refused_with_the_reason(
     assert "Traceback" not in running.output.read_text()
 
 
+@pytest.mark.parametrize("context", [64, 512])
+def test_a_small_context_is_measured_within_its_bounds(
+    start: Start, tiny_model: Path, context: int
+):
+    running = start(f"small{context}", tiny_model, "--context", str(context))
+    assert "measured just now" in running.until("Ctrl-C stops")
+    assert running.json("ps")["models"][0]["context_tokens"] == context
+    assert running.stop() == 0
+
+
 def test_a_taken_port_is_named(homes: Path, tiny_model: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
