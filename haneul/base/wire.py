@@ -130,7 +130,7 @@ class Delta(Struct, frozen=True):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    tool_calls: Raw | None = None
+    tool_calls: Any = None
 
 
 class ChunkChoice(Struct, frozen=True):

@@ -221,7 +221,8 @@ def count_whole(whole: Whole, ask: Ask, counters: Counters) -> None:
 def _text_bytes(choice: WholeChoice) -> int:
     said = choice.message or Delta()
     texts = (choice.text, said.content, said.reasoning_content or said.reasoning)
-    return sum(len(text.encode()) for text in texts if text) + len(said.tool_calls or b"")
+    called = msgspec.json.encode(said.tool_calls) if said.tool_calls else b""
+    return sum(len(text.encode()) for text in texts if text) + len(called)
 
 
 def _tokens(text_bytes: int) -> int:

@@ -233,3 +233,26 @@ async def test_usage_adds_up_to_the_rows(cloud, key):
     spent = sum(row.cost_nano for row in rows)
     assert sum(line["cost_nano"] for line in usage) == spent == 3 * cloud.cost(2, 4)
     assert (await cloud.me(key.secret))["spent_nano"] == spent
+
+
+async def test_tool_calls_are_streamed_and_counted(cloud, key):
+    tool = {"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}
+    calls = [
+        [{"index": 0, "id": "c1", "type": "function", "function": {"name": "now"}}],
+        [{"index": 0, "function": {"arguments": "{}"}}],
+    ]
+    deltas = [{"role": "assistant", "tool_calls": None}, *({"tool_calls": call} for call in calls)]
+    pieces = [
+        b"data: %s\n\n" % json.dumps({"id": "i", "choices": [{"index": 0, "delta": d}]}).encode()
+        for d in deltas
+    ]
+    engine = await cloud.add_engine(pieces=(*pieces, b"data: [DONE]\n\n"))
+    stream = await cloud.client(key.secret).chat.completions.create(
+        model=engine.models[0], messages=MESSAGES, tools=[tool], stream=True
+    )
+    said = [chunk.choices[0].delta.tool_calls async for chunk in stream]
+    assert said[1][0].function.name == "now"
+    assert said[2][0].function.arguments == "{}"
+    assert engine.seen.bodies[-1]["tools"] == [tool]
+    row = await cloud.row(stream.response.headers["x-request-id"])
+    assert (row.state, row.completion_tokens) == ("done", 2)

@@ -1,0 +1,170 @@
+"""The door of an engine: never too many inside, first come first served, no place lost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from haneul.base.errors import Overloaded
+from haneul.services.gate import Busy, Gate
+
+
+class Clock:
+    """A time that moves when it is told to."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 7), st.floats(0, 100, allow_nan=False)), min_size=1, max_size=60
+    )
+)
+def test_the_shares_of_all_requests_add_up_to_the_busy_time(moves):
+    """Each move lets some time pass, then one of eight requests enters, or leaves if inside."""
+    clock = Clock()
+    busy = Busy(clock)
+    entered, shares, busy_s = {}, 0.0, 0.0
+    for who, passed_s in [*moves, *((who, 1.0) for who in range(8))]:
+        busy_s += passed_s if entered else 0
+        clock.now += passed_s
+        if who in entered:
+            busy.leave()
+            shares += busy.reading_s() - entered.pop(who)
+        else:
+            entered[who] = busy.enter()
+    for who in list(entered):
+        busy.leave()
+        shares += busy.reading_s() - entered.pop(who)
+    assert busy.inside == 0
+    assert shares == pytest.approx(busy_s, abs=1e-6)
+    assert busy.busy_s == pytest.approx(busy_s, abs=1e-6)
+
+
+def test_no_share_is_more_than_the_time_inside():
+    clock = Clock()
+    busy = Busy(clock)
+    one = busy.enter()
+    clock.now = 3
+    two = busy.enter()
+    clock.now = 5
+    assert busy.reading_s() - one == 4
+    assert busy.reading_s() - two == 1
+    busy.leave()
+    clock.now = 6
+    assert busy.reading_s() - one == 5
+
+
+async def visit(gate, stay, log, name):
+    async with gate.enter():
+        log.append(name)
+        await stay.wait()
+
+
+async def test_those_who_wait_enter_in_the_order_they_came():
+    gate = Gate(inside_max=1, queue_max=10, queue_s=60)
+    doors, log = [asyncio.Event() for _ in range(6)], []
+    visits = [asyncio.create_task(visit(gate, door, log, n)) for n, door in enumerate(doors)]
+    for door in doors:
+        await asyncio.sleep(0)
+        door.set()
+    await asyncio.gather(*visits)
+    assert log == [0, 1, 2, 3, 4, 5]
+    assert (gate.waiting, gate.busy.inside) == (0, 0)
+
+
+async def test_a_newcomer_does_not_overtake_those_who_wait():
+    gate = Gate(inside_max=1, queue_max=10, queue_s=60)
+    first, log = asyncio.Event(), []
+    never = asyncio.Event()
+    one = asyncio.create_task(visit(gate, first, log, "first"))
+    await asyncio.sleep(0)
+    two = asyncio.create_task(visit(gate, never, log, "waiting"))
+    await asyncio.sleep(0)
+    first.set()
+    await one
+    three = asyncio.create_task(visit(gate, never, log, "newcomer"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert log == ["first", "waiting"]
+    never.set()
+    await asyncio.gather(two, three)
+
+
+async def test_beyond_the_queue_is_refused_at_once():
+    gate = Gate(inside_max=1, queue_max=2, queue_s=60)
+    stay, log = asyncio.Event(), []
+    visits = [asyncio.create_task(visit(gate, stay, log, n)) for n in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="queue") as caught:
+        await visit(gate, stay, log, "late")
+    assert caught.value.retry_after_s
+    stay.set()
+    await asyncio.gather(*visits)
+    await visit(gate, stay, log, "again")
+
+
+async def test_nobody_waits_longer_than_the_queue_allows():
+    gate = Gate(inside_max=1, queue_max=2, queue_s=0.05)
+    stay, log = asyncio.Event(), []
+    inside = asyncio.create_task(visit(gate, stay, log, "inside"))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="too long"):
+        await visit(gate, stay, log, "waiting")
+    assert gate.waiting == 0
+    stay.set()
+    await inside
+
+
+async def test_a_queue_of_none_admits_only_who_finds_a_place():
+    gate = Gate(inside_max=1, queue_max=0, queue_s=1)
+    async with gate.enter():
+        with pytest.raises(Overloaded):
+            await gate.enter().__aenter__()
+    async with gate.enter():
+        pass
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_however_visitors_come_give_up_and_go_no_place_is_lost_or_doubled(seed):
+    dice = random.Random(seed)
+    inside_max = dice.randint(1, 4)
+    gate = Gate(inside_max=inside_max, queue_max=dice.randint(0, 8), queue_s=0.004)
+    most = 0
+
+    async def one():
+        nonlocal most
+        for _ in range(dice.randint(0, 5)):
+            await asyncio.sleep(0)
+        try:
+            async with gate.enter():
+                most = max(most, gate.busy.inside)
+                for _ in range(dice.randint(0, 4)):
+                    await asyncio.sleep(dice.choice([0, 0, 0.001]))
+                if dice.random() < 0.2:
+                    raise LookupError
+        except (Overloaded, LookupError):
+            pass
+
+    visits = [asyncio.create_task(one()) for _ in range(40)]
+    while not all(visit.done() for visit in visits):
+        if dice.random() < 0.3:
+            dice.choice(visits).cancel()
+        await asyncio.sleep(dice.choice([0, 0, 0.001]))
+    await asyncio.gather(*visits, return_exceptions=True)
+    assert 0 < most <= inside_max
+    assert (gate.busy.inside, gate.waiting) == (0, 0)
+    stay, log = asyncio.Event(), []
+    again = [asyncio.create_task(visit(gate, stay, log, n)) for n in range(inside_max)]
+    await asyncio.sleep(0)
+    assert len(log) == inside_max, "every place can be taken again"
+    stay.set()
+    await asyncio.gather(*again)
