@@ -44,6 +44,8 @@ LITELLM = """
 model_list:
   - model_name: m
     litellm_params: {{model: openai/m, api_base: "http://127.0.0.1:{upstream}/v1", api_key: none}}
+general_settings:
+  dangerously_permit_weak_or_unset_master_key: true  # no key is checked, as by the other peers
 """
 
 
