@@ -28,6 +28,7 @@ from haneul.base.errors import BadRequest, EngineFailed, EngineUnavailable
 HIGH_WATER_BYTES = 256 << 10
 LOW_WATER_BYTES = 64 << 10
 CONNECT_S = 5.0
+FRAMING = {b"content-length", b"transfer-encoding"}  # headers that say where a body ends
 
 
 class Address(NamedTuple):
@@ -100,6 +101,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        if exc is None and self.got_head and not FRAMING & self.headers.keys():
+            self.complete, self.keep_alive = True, False  # HTTP/1.0: the end is the length
         if not self.complete and self.error is None:
             self.error = Disconnected()
         self._wake()

@@ -58,9 +58,9 @@ def show_bytes(count: float) -> str:
 
 def show_duration(seconds: float) -> str:
     """Seconds as a person says them: '420 ms', '3.2 s', '4 min 10 s', '2 h 05 min'."""
-    if seconds < 1:
+    if seconds < 0.9995:  # beyond it rounds to 1000 ms
         return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
+    if seconds < 59.95:  # beyond it rounds to 60.0 s
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
