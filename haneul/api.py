@@ -68,6 +68,7 @@ class Api:
         chips: list[Chip],
         pages: dict[str, Page],
         default_model: Callable[[], str],
+        refresh: Callable[[], Awaitable[None]],
     ) -> None:
         self.gateway = gateway
         self.database = database
@@ -76,6 +77,7 @@ class Api:
         self.chips = chips
         self.pages = pages
         self.default_model = default_model
+        self.refresh = refresh
         self.started_us = now_us()
 
     def routes(self) -> dict[str, dict[str, Handler]]:
@@ -156,8 +158,9 @@ class Api:
 
     # who and how much
     async def status(self, call: Call) -> None:
-        """What runs here: chips, models, version."""
+        """What runs here: chips, models, version; with what was changed a moment ago."""
         require(await self.gateway.who(call), "admin")
+        await self.refresh()
         await _json(
             call,
             {

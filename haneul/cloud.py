@@ -159,6 +159,7 @@ class Cloud:
             chips=self.chips,
             pages=read_pages(),
             default_model=lambda: self.default_model,
+            refresh=self.roster.refresh,
         )
         server = _Server(
             uvicorn.Config(

@@ -16,8 +16,6 @@ from haneul.cli.models import pull_row
 from haneul.cli.show import print_json
 from haneul.models import hub
 
-APPEAR_S = 10.0  # for a running cloud to notice a model that was just pulled
-
 
 @command("run", example='haneul run smollm2:135m "Why is the sky blue?"')
 @click.argument("model")
@@ -62,25 +60,20 @@ def _default_model() -> str:
 
 def _prepare(model: str) -> str:
     """The public name of the model, here and known to the running cloud."""
-    home = config().home
-    status = local.ask(home, "GET", "/haneul/v1/status")
-    if any(model == known["id"] for known in status["models"]):
+    if model in (known := _models()):
         return model
     name = hub.name_of(model)
-    if not any(name == known["id"] for known in status["models"]):
+    if name not in known:
         pull_row(model)
-        _await_model(name)
+        if name not in _models():
+            raise CommandError(f"the cloud has not taken up '{name}'; haneul doctor may say why")
     return name
 
 
-def _await_model(name: str) -> None:
-    deadline = time.monotonic() + APPEAR_S
-    while time.monotonic() < deadline:
-        models = local.ask(config().home, "GET", "/v1/models")["data"]
-        if any(model["id"] == name for model in models):
-            return
-        time.sleep(0.2)
-    raise CommandError(f"the cloud has not taken up '{name}' within {APPEAR_S:.0f} s")
+def _models() -> list[str]:
+    """The public names of the running cloud, as the store has them now."""
+    status = local.ask(config().home, "GET", "/haneul/v1/status")
+    return [model["id"] for model in status["models"]]
 
 
 def _converse(name: str, max_tokens: int | None, *, as_json: bool = False) -> None:

@@ -259,6 +259,37 @@ def test_exit_codes_tell_failure_from_wrong_usage(up: Up):
     assert json.loads(up.run("trace", "req_none", "--json", code=1).stderr)["error"]["code"]
 
 
+def test_another_cloud_is_an_engine_like_any_other(
+    up: Up, start: Start, homes: Path, tiny_model: Path
+):
+    provider_key = up.json("keys", "create", "downstream", "--budget", "1")["key"]
+    key_file = homes / "provider.key"
+    key_file.write_text(provider_key + "\n")
+    front = start("front", tiny_model)
+    front.until("Ctrl-C stops")
+    added = front.json(
+        *("engines", "add", "next-door", up.base_url, "--key-file", str(key_file)),
+        *("--price-in", "0.10", "--price-cached", "0.05", "--price-out", "0.40"),
+    )
+    assert added["models"] == ["tiny"]
+    answer = front.json("run", "next-door/tiny", "hello", "--max-tokens", "4")
+    record = front.json("trace", answer["request_id"])
+    assert record["engine"] == "next-door"
+    assert record["metering"] == "engine"
+    assert record["hour_nano"] == 0, "its chip is not ours"
+    used = (record["prompt_tokens"], record["cached_tokens"], record["completion_tokens"])
+    prompt, cached, completion = used
+    exact = (prompt - cached) * 100_000_000 + cached * 50_000_000 + completion * 400_000_000
+    assert abs(record["cost_nano"] * 1_000_000 - exact) <= 500_000
+    (billed,) = up.json("usage", "--key", "downstream")["usage"]
+    assert (billed["prompt_tokens"], billed["completion_tokens"]) == (prompt, completion)
+    assert provider_key not in front.run("engines", "ls", "--json").stdout
+    assert front.json("engines", "rm", "next-door") == {"removed": "next-door"}
+    assert "no engine" in front.run("engines", "rm", "next-door", code=1).stderr
+    assert front.stop() == 0
+    assert provider_key.encode() not in (front.home / "haneul.db").read_bytes()
+
+
 def test_a_stopped_model_is_loaded_again_by_the_next_request(up: Up, key: str):
     assert up.json("stop", "tiny")["state"] == "stopped"
     assert up.engine_pids() == []
