@@ -12,6 +12,7 @@ from contextlib import closing
 
 import pytest
 
+from haneul.store import engines, ledger
 from haneul.testing.engine import Faults
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -344,3 +345,74 @@ async def test_faults_can_come_and_go(cloud, key):
     assert (await cloud.chat(key.secret, engine.models[0])).status == 502
     engine.faults = Faults()
     assert (await cloud.chat(key.secret, engine.models[0])).status == 200
+
+
+# bounds
+async def test_beyond_the_queue_of_an_engine_is_503_at_once(start_cloud):
+    cloud = await start_cloud(queue_max=2)
+    key = await cloud.make_key()
+    engine = await cloud.add_engine(words=WORDS, delay_s=0.1)
+    (target,) = cloud.cloud.targets.find(engine.models[0])
+    target.gate.inside_max = 1
+    asked = [asyncio.create_task(cloud.chat(key.secret, engine.models[0])) for _ in range(3)]
+    await cloud.until(lambda: target.gate.waiting == 2)
+    answer = await cloud.chat(key.secret, engine.models[0])
+    assert (answer.status, answer.error()["code"]) == (503, "overloaded")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert [one.status for one in await asyncio.gather(*asked)] == [200] * 3
+    assert engine.seen.requests == 3
+    rows = await cloud.rows(key.key.id)
+    busy_us = sum(row.busy_us for row in rows)
+    assert busy_us == pytest.approx(target.gate.busy.busy_s * 1e6, rel=0.05)
+
+
+async def test_too_long_in_the_queue_is_503(start_cloud):
+    cloud = await start_cloud(queue_s=0.3)
+    key = await cloud.make_key()
+    engine = await cloud.add_engine(hang_after=0)
+    (target,) = cloud.cloud.targets.find(engine.models[0])
+    target.gate.inside_max = 1
+    first = asyncio.create_task(cloud.chat(key.secret, engine.models[0]))
+    await cloud.until(lambda: engine.seen.running == 1)
+    answer = await cloud.chat(key.secret, engine.models[0])
+    assert (answer.status, answer.error()["code"]) == (503, "overloaded")
+    row = await cloud.cloud.database.ask(lambda c: ledger.find(c, answer.id))
+    assert row is None or row.started_us is None
+    first.cancel()
+
+
+async def test_more_in_flight_than_the_gateway_takes_is_503(start_cloud):
+    cloud = await start_cloud(in_flight_max=3)
+    key = await cloud.make_key()
+    engine = await cloud.add_engine(words=WORDS, delay_s=0.1)
+    answers = await asyncio.gather(*(cloud.chat(key.secret, engine.models[0]) for _ in range(12)))
+    statuses = [answer.status for answer in answers]
+    assert set(statuses) == {200, 503}
+    assert statuses.count(200) == engine.seen.requests >= 1
+    assert len(await cloud.rows(key.key.id)) == 12
+    assert (await cloud.chat(key.secret, engine.models[0])).status == 200
+
+
+async def test_an_engine_whose_address_or_key_is_of_no_use_hinders_nothing(start_cloud, tmp_path):
+    cloud = await start_cloud()
+    for number, url in enumerate(("ftp://x", "http://[::1", "nonsense", "http://x:99999")):
+        await cloud.put_engine(f"bad-{number}", url, ("m",))
+    key = await cloud.make_key()
+    engine = await cloud.add_engine()
+    assert (await cloud.chat(key.secret, engine.models[0])).status == 200
+    assert (await cloud.chat(key.secret, "bad-0/m")).status == 404
+    home = cloud.cloud.config.home
+    await cloud.cloud.__aexit__(None, None, None)
+    again = await start_cloud(home=home)
+    assert (await again.chat(key.secret, engine.models[0])).status == 200
+
+
+async def test_an_engine_is_taken_out_while_it_answers(cloud, key):
+    engine = await cloud.add_engine(words=WORDS, delay_s=0.03)
+    (target,) = cloud.cloud.targets.find(engine.models[0])
+    running = asyncio.create_task(cloud.chat(key.secret, engine.models[0], stream=True))
+    await cloud.until(lambda: engine.seen.completion_tokens > 1)
+    await cloud.cloud.database.call(lambda c: engines.remove(c, target.engine, 1))
+    await cloud.cloud.roster.refresh()
+    assert (await cloud.chat(key.secret, engine.models[0])).status == 404
+    assert texts(await running) == [f"{word} " for word in WORDS]
