@@ -1,5 +1,5 @@
 # Two commands: `make up` gives a working AI cloud on this machine, `make test` runs every test.
-# Nothing is installed outside .venv, but for Debian packages that `make test` needs (see tests/debian.sh).
+# Nothing is installed outside .venv but the Debian packages that `make test` needs: tests/debian.sh.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -36,8 +36,10 @@ clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
-	@command -v $(PYTHON) >/dev/null || { echo "haneul needs Python 3.11: apt-get install python3.11 python3.11-venv"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo "venv is missing: apt-get install python3.11-venv"; exit 1; }
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "haneul needs Python 3.11: apt-get install python3.11 python3.11-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "venv is missing: apt-get install python3.11-venv"; exit 1; }
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml requirements.lock
 	@echo "installing haneul into $(VENV)"
