@@ -3,6 +3,7 @@
 cloud         one for all tests of a module; keys and engines of their own keep tests apart
 key           a key on it without limits
 start_cloud   starts others: `await start_cloud(queue_max=1)`, each on a home of its own
+process       one in a process of its own, to kill and to limit
 postgres      a PostgreSQL server, for clouds that keep their store there
 The loop is uvloop, as in production; the tests of a module share one.
 """
@@ -12,9 +13,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import signal
+import sqlite3
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -33,12 +37,14 @@ from haneul.cloud import Cloud
 from haneul.services import keys
 from haneul.services.keys import Made, Terms
 from haneul.store import engines, ledger, prices
+from haneul.store.database import open_database
 from haneul.store.engines import EngineRow
 from haneul.store.ledger import RequestRow
 from haneul.store.prices import PriceRow
 from haneul.testing.engine import FakeEngine, Faults
 from haneul.testing.postgres import Postgres
 
+SERVE = Path(__file__).parent / "serve_cloud.py"
 SLOWNESS = float(os.environ.get("HANEUL_TEST_SLOWNESS", "3"))  # of a busy machine, for deadlines
 PRICE_IN, PRICE_CACHED, PRICE_OUT = "0.103", "0.011", "0.407"  # per million, so that costs round
 
@@ -47,8 +53,24 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
     return {"uvloop": uvloop.new_event_loop}
 
 
+async def until(
+    is_so: Callable[[], bool | Awaitable[bool]], within_s: float = 2.0, what: str = "it is so"
+) -> float:
+    """Seconds until the condition holds; fails when that takes too long."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while True:
+        found = is_so()
+        if found if isinstance(found, bool) else await found:
+            return loop.time() - began
+        assert loop.time() - began < within_s * SLOWNESS, f"not within {within_s} s: {what}"
+        await asyncio.sleep(0.01)
+
+
 class RunningCloud:
     """A cloud, and short ways to make its keys and engines and to read its ledger."""
+
+    until = staticmethod(until)
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
@@ -92,21 +114,9 @@ class RunningCloud:
         price: tuple[str, str, str] = (PRICE_IN, PRICE_CACHED, PRICE_OUT),
     ) -> None:
         """What `haneul engines add` does."""
-        listed = msgspec.json.encode(models).decode()
-        row = EngineRow(name=name, url=url, models=listed, created_us=now_us())
-        price_in, price_cached, price_out = (parse_money(amount) for amount in price)
-        price_row = PriceRow(
-            id=new_id("prc"),
-            model=prices.ANY_MODEL,
-            engine=name,
-            currency="USD",
-            input_nano=price_in,
-            cached_nano=price_cached,
-            output_nano=price_out,
-            created_us=now_us(),
-        )
+        row, price_now = engine_row(name, url, models), price_row(name, price)
         await self.cloud.database.call(engines.put, row)
-        await self.cloud.database.call(prices.add, price_row)
+        await self.cloud.database.call(prices.add, price_now)
         await self.cloud.roster.refresh()
 
     # asking
@@ -173,20 +183,6 @@ class RunningCloud:
         return answer.json()  # type: ignore[no-any-return]
 
     @staticmethod
-    async def until(
-        is_so: Callable[[], bool | Awaitable[bool]], within_s: float = 2.0, what: str = "it is so"
-    ) -> float:
-        """Seconds until the condition holds; fails when that takes too long."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        while True:
-            found = is_so()
-            if found if isinstance(found, bool) else await found:
-                return loop.time() - began
-            assert loop.time() - began < within_s * SLOWNESS, f"not within {within_s} s: {what}"
-            await asyncio.sleep(0.01)
-
-    @staticmethod
     def cost(prompt: int, completion: int, cached: int = 0) -> int:
         """Nano-units at the prices above, by fractions instead of the ledger's integers."""
         nano = (
@@ -226,6 +222,83 @@ class Answer:
         return [part.removeprefix("data: ") for part in parts if part.startswith("data: ")]
 
 
+class CloudProcess:
+    """A cloud in a process of its own, on a home that outlives it: see serve_cloud.py."""
+
+    until = staticmethod(until)
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.port = self.recovered = 0
+        self.process: asyncio.subprocess.Process | None = None
+        self._log = home.parent / "log"
+
+    async def start(self, *settings: str, **environ: str) -> None:
+        """Returns when it listens."""
+        with self._log.open("ab") as output:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                str(SERVE),
+                str(self.home),
+                *settings,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=output,
+                env={**os.environ, **environ},
+            )
+        assert self.process.stdout is not None
+        line = await asyncio.wait_for(self.process.stdout.readline(), 60)
+        assert line, self._log.read_text()[-2000:]
+        self.port, self.recovered = map(int, line.split())
+
+    async def end(self, number: int = signal.SIGKILL) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(number)
+            await asyncio.wait_for(self.process.wait(), 60)
+
+    def prepare(
+        self, url: str, models: tuple[str, ...], *, key_file: str | None = None, **terms: Any
+    ) -> Made:
+        """An engine, its price and a key in the home's store, as commands put them there."""
+        self.home.mkdir()
+        database = open_database("", self.home)
+        database.run(engines.put, engine_row("fake", url, models, key_file))
+        database.run(prices.add, price_row("fake", (PRICE_IN, PRICE_CACHED, PRICE_OUT)))
+        pepper = keys.read_pepper(self.home)
+        made = database.run(
+            lambda connection: keys.create(connection, pepper, "k", Terms(**terms), actor="test")
+        )
+        database.close()
+        return made
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every record, as the file holds it."""
+        with closing(sqlite3.connect(self.home / "haneul.db")) as connection:
+            connection.row_factory = sqlite3.Row
+            assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+            return [dict(row) for row in connection.execute("SELECT * FROM request")]
+
+
+def engine_row(
+    name: str, url: str, models: tuple[str, ...], key_file: str | None = None
+) -> EngineRow:
+    listed = msgspec.json.encode(models).decode()
+    return EngineRow(name=name, url=url, key_file=key_file, models=listed, created_us=now_us())
+
+
+def price_row(engine: str, price: tuple[str, str, str]) -> PriceRow:
+    price_in, price_cached, price_out = (parse_money(amount) for amount in price)
+    return PriceRow(
+        id=new_id("prc"),
+        model=prices.ANY_MODEL,
+        engine=engine,
+        currency="USD",
+        input_nano=price_in,
+        cached_nano=price_cached,
+        output_nano=price_out,
+        created_us=now_us(),
+    )
+
+
 async def run_cloud(stack: AsyncExitStack, **settings: Any) -> RunningCloud:
     """A cloud on a home of its own, until the stack is closed."""
     home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hn-")))
@@ -235,6 +308,13 @@ async def run_cloud(stack: AsyncExitStack, **settings: Any) -> RunningCloud:
     running = RunningCloud(cloud)
     stack.push_async_callback(running.aclose)
     return running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def process(short_folder: Path) -> AsyncIterator[CloudProcess]:
+    cloud = CloudProcess(short_folder / "home")
+    yield cloud
+    await cloud.end()
 
 
 @pytest.fixture(scope="module")

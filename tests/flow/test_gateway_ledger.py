@@ -11,12 +11,10 @@ import os
 import random
 import resource
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 
 import aiohttp
@@ -24,15 +22,7 @@ import pytest
 import pytest_asyncio
 
 from haneul.base.errors import AlreadyRunning
-from haneul.base.ids import new_id
-from haneul.base.units import now_us
-from haneul.services import keys
 from haneul.services.flights import Flights
-from haneul.services.keys import Terms
-from haneul.store import engines, prices
-from haneul.store.database import open_database
-from haneul.store.engines import EngineRow
-from haneul.store.prices import PriceRow
 from haneul.testing.engine import FakeEngine
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -40,74 +30,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SERVE = Path(__file__).parent / "serve_cloud.py"
 KILLS = int(os.environ.get("HANEUL_TEST_KILLS", "15"))
 CLIENTS = 16
-PRICE = {"input_nano": 103_000_000, "cached_nano": 11_000_000, "output_nano": 407_000_000}
-
-
-class Process:
-    """A cloud in a process of its own, on a home that outlives it."""
-
-    def __init__(self, home):
-        self.home = home
-        self.log = home.parent / "log"
-        self.process = None
-        self.port = self.recovered = 0
-
-    async def start(self, *settings):
-        output = self.log.open("ab")
-        with output:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                str(SERVE),
-                str(self.home),
-                *settings,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=output,
-            )
-        line = await asyncio.wait_for(self.process.stdout.readline(), 60)
-        assert line, self.log.read_text()[-2000:]
-        self.port, self.recovered = map(int, line.split())
-
-    async def end(self, number=signal.SIGKILL):
-        if self.process is not None and self.process.returncode is None:
-            self.process.send_signal(number)
-            await asyncio.wait_for(self.process.wait(), 60)
-
-    def prepare(self, engine, **terms):
-        """An engine, its price and a key in the home's store; what commands do."""
-        self.home.mkdir()
-        database = open_database("", self.home)
-        listed = json.dumps(list(engine.models))
-        row = EngineRow(name="fake", url=engine.url, models=listed, created_us=now_us())
-        price = PriceRow(
-            id=new_id("prc"),
-            model=prices.ANY_MODEL,
-            engine="fake",
-            currency="USD",
-            created_us=now_us(),
-            **PRICE,
-        )
-        database.run(engines.put, row)
-        database.run(prices.add, price)
-        pepper = keys.read_pepper(self.home)
-        made = database.run(
-            lambda connection: keys.create(connection, pepper, "k", Terms(**terms), actor="test")
-        )
-        database.close()
-        return made
-
-    def rows(self):
-        """Every record, as the file holds it."""
-        with closing(sqlite3.connect(self.home / "haneul.db")) as connection:
-            connection.row_factory = sqlite3.Row
-            assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-            return [dict(row) for row in connection.execute("SELECT * FROM request")]
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def process(short_folder):
-    cloud = Process(short_folder / "home")
-    yield cloud
-    await cloud.end()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -127,13 +49,6 @@ async def ask(port, secret, body):
         web.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body) as answer,
     ):
         return answer.status, await answer.json()
-
-
-async def until(is_so, within_s=20):
-    began = time.monotonic()
-    while not is_so():
-        assert time.monotonic() - began < within_s
-        await asyncio.sleep(0.05)
 
 
 class Lock:
@@ -182,11 +97,11 @@ async def test_a_locked_database_delays_records_but_no_answers(start_cloud):
 
 
 async def test_a_full_disk_refuses_requests_before_it_loses_any(process, engine):
-    made = process.prepare(engine)
+    made = process.prepare(engine.url, engine.models)
     engine.delay_s = 0
     await process.start("in_flight_max=8")
     assert (await ask(process.port, made.secret, chat(user="before")))[0] == 200
-    await until(lambda: len(process.rows()) == 1)
+    await process.until(lambda: len(process.rows()) == 1, 10)
     pid = process.process.pid
     limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     size = (process.home / "haneul.db-wal").stat().st_size
@@ -197,7 +112,7 @@ async def test_a_full_disk_refuses_requests_before_it_loses_any(process, engine)
     assert answers[-1][1]["error"]["code"] == "overloaded"
     assert len(process.rows()) == 1
     resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
-    await until(lambda: len(process.rows()) == 13)
+    await process.until(lambda: len(process.rows()) == 13, 10)
     assert (await ask(process.port, made.secret, chat(user="after")))[0] == 200
     await process.end(signal.SIGTERM)
     assert process.process.returncode == 0
@@ -207,11 +122,11 @@ async def test_a_full_disk_refuses_requests_before_it_loses_any(process, engine)
 
 
 async def test_a_cloud_that_ends_on_a_full_disk_ends_and_records_at_its_next_start(process, engine):
-    made = process.prepare(engine)
+    made = process.prepare(engine.url, engine.models)
     engine.delay_s = 0
     await process.start()
     assert (await ask(process.port, made.secret, chat()))[0] == 200
-    await until(lambda: len(process.rows()) == 1)
+    await process.until(lambda: len(process.rows()) == 1, 10)
     pid = process.process.pid
     size = (process.home / "haneul.db-wal").stat().st_size
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -288,7 +203,7 @@ class Client:
 @pytest.mark.slow
 @pytest.mark.timeout(60 + 8 * KILLS)
 async def test_kills_at_any_moment_leave_exactly_one_true_record_for_each_request(process, engine):
-    made = process.prepare(engine)
+    made = process.prepare(engine.url, engine.models)
     clients = [Client(number, made.secret) for number in range(CLIENTS)]
     dice = random.Random(7)
     for round_number in range(KILLS):
@@ -335,12 +250,12 @@ async def test_kills_at_any_moment_leave_exactly_one_true_record_for_each_reques
 
 
 async def test_a_cloud_told_to_stop_lets_running_answers_end(process, engine):
-    made = process.prepare(engine)
+    made = process.prepare(engine.url, engine.models)
     await process.start()
     running = [
         asyncio.create_task(ask(process.port, made.secret, chat(user=str(n)))) for n in range(5)
     ]
-    await until(lambda: engine.seen.running == 5)
+    await process.until(lambda: engine.seen.running == 5, 10)
     await process.end(signal.SIGTERM)
     assert [status for status, _ in await asyncio.gather(*running)] == [200] * 5
     assert Counter(row["state"] for row in process.rows()) == {"done": 5}
