@@ -127,9 +127,12 @@ class Api:
     async def models(self, call: Call) -> None:
         """The models this key may use."""
         key = await self.gateway.who(call)
-        data = [show_target(target) for target in self.gateway.targets.every()]
-        allowed = [item for item in data if key.models is None or item["id"] in key.models]
-        await _json(call, {"object": "list", "data": allowed})
+        data = [
+            show_target(target)
+            for target in self.gateway.targets.every()
+            if key.models is None or key.models & {target.model, target.upstream_model}
+        ]
+        await _json(call, {"object": "list", "data": data})
 
     async def model(self, call: Call) -> None:
         key = await self.gateway.who(call)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +31,9 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="store")
+        # Apart, so that nobody who reads stands behind somebody who waits for a lock.
+        self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-write")
+        self._reading = ThreadPoolExecutor(max_workers=2, thread_name_prefix="store-read")
         self._held: Connection | None = None
 
     def run(self, work: Callable[..., T], *arguments: Any) -> T:
@@ -41,11 +43,11 @@ class Database:
 
     async def call(self, work: Callable[..., T], *arguments: Any) -> T:
         """The same from the event loop, in a thread of the store's own. Raises Unavailable."""
-        return await self._in_thread(self.run, work, *arguments)
+        return await _in_thread(self._writing, self.run, work, *arguments)
 
     async def ask(self, work: Callable[..., T], *arguments: Any) -> T:
         """The same for work that only reads, which waits for no writer. Raises Unavailable."""
-        return await self._in_thread(self._read, work, *arguments)
+        return await _in_thread(self._reading, self._read, work, *arguments)
 
     def _read(self, work: Callable[..., T], *arguments: Any) -> T:
         with (
@@ -53,14 +55,6 @@ class Database:
             connection.execution_options(**{READING: True}).begin(),
         ):
             return work(connection, *arguments)
-
-    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._threads, work, *arguments)
-        except AWAY as cause:
-            message = "The database does not answer at the moment."
-            raise Unavailable(message, retry_after_s=5) from cause
 
     def hold(self) -> None:
         """Makes this process the only cloud on the store until it ends. Raises AlreadyRunning.
@@ -78,8 +72,18 @@ class Database:
         """Waits for running work and closes every connection."""
         if self._held is not None:
             self._held.close()
-        self._threads.shutdown()
+        self._writing.shutdown()
+        self._reading.shutdown()
         self.engine.dispose()
+
+
+async def _in_thread(threads: Executor, work: Callable[..., T], *arguments: Any) -> T:
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.run_in_executor(threads, work, *arguments)
+    except AWAY as cause:
+        message = "The database does not answer at the moment."
+        raise Unavailable(message, retry_after_s=5) from cause
 
 
 def open_database(url: str, home: Path) -> Database:

@@ -142,6 +142,9 @@ async def test_an_allow_list_holds_for_asking_listing_and_finding(cloud):
         assert (await cloud.ask("GET", f"/v1/models/{name}", secret=key.secret)).status == 403
     listed = (await cloud.ask("GET", "/v1/models", secret=key.secret)).json()["data"]
     assert [model["id"] for model in listed] == ["mine/alpha"]
+    by_name = await cloud.make_key(models=("alpha",))
+    listed = (await cloud.ask("GET", "/v1/models", secret=by_name.secret)).json()["data"]
+    assert [model["id"] for model in listed] == ["mine/alpha"]
     assert (mine.seen.requests, other.seen.requests) == (2, 0)
 
 

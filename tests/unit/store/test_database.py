@@ -52,6 +52,23 @@ async def test_reading_waits_for_no_writer(database):
     assert await database.ask(count) == 1
 
 
+async def test_reading_does_not_stand_behind_writers_that_wait_for_a_lock(tmp_path):
+    opened = open_database("", tmp_path)
+    with opened.engine.connect() as other, other.begin():
+        writing = [
+            asyncio.create_task(opened.call(audit.note, "me", "does", str(number)))
+            for number in range(5)
+        ]
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        assert await opened.ask(count) == 0
+        assert time.monotonic() - began < 2
+        assert not any(task.done() for task in writing)
+    await asyncio.gather(*writing)
+    assert await opened.ask(count) == 5
+    opened.close()
+
+
 async def test_work_that_fails_changes_nothing(database):
     def half(connection):
         audit.note(connection, "me", "does", "this")
