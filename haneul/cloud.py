@@ -151,7 +151,7 @@ class Cloud:
         public = _public_socket(config.host, config.port)
         self.port = public.getsockname()[1]
         own = _own_socket(places.cloud_socket(config.home))
-        api = Api(
+        self.api = Api(
             self.gateway,
             database=self.database,
             ledger=self.ledger,
@@ -163,7 +163,7 @@ class Cloud:
         )
         server = _Server(
             uvicorn.Config(
-                Server(self.gateway, api),
+                Server(self.gateway, self.api),
                 http=BoundedHttp,
                 ws="none",
                 lifespan="off",

@@ -14,7 +14,6 @@ import pytest
 import pytest_asyncio
 import uvicorn
 
-from haneul.api import Api
 from haneul.console.pages import read_pages
 from haneul.openapi import document
 from haneul.protocol import BoundedHttp
@@ -86,18 +85,8 @@ class Hasty(BoundedHttp):
 @pytest_asyncio.fixture(loop_scope="module")
 async def hasty_port(cloud):
     """A second port of the running cloud with bounds that a test can wait for."""
-    inside = cloud.cloud
-    api = Api(
-        inside.gateway,
-        database=inside.database,
-        ledger=inside.ledger,
-        metrics=inside.metrics,
-        chips=inside.chips,
-        pages=read_pages(),
-        default_model=lambda: "",
-    )
     config = uvicorn.Config(
-        Server(inside.gateway, api),
+        Server(cloud.cloud.gateway, cloud.cloud.api),
         interface="asgi3",
         http=Hasty,
         ws="none",
@@ -440,16 +429,10 @@ async def test_the_description_lists_every_address_and_nothing_else(cloud):
         for path, methods in document()["paths"].items()
         for method in methods
     }
-    api = Api(
-        cloud.cloud.gateway,
-        database=cloud.cloud.database,
-        ledger=cloud.cloud.ledger,
-        metrics=cloud.cloud.metrics,
-        chips=cloud.cloud.chips,
-        pages={},
-        default_model=lambda: "",
-    )
-    served = {(path, method) for path, methods in api.routes().items() for method in methods}
+    served = {
+        (path, method) for path, methods in cloud.cloud.api.routes().items() for method in methods
+    }
+    served = {(path, method) for path, method in served if path not in read_pages()}
     served |= {(path, "POST") for path in ROUTES}
     assert described == served
     answer = await cloud.ask("GET", "/openapi.json")
