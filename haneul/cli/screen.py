@@ -144,7 +144,11 @@ def addresses(out: Console, cloud: Cloud, made: Made | None, seconds: float) -> 
     out.print(f"  key       [bold]{made.secret}[/]", soft_wrap=True)
     out.print(f"            shown this once; may spend {budget}")
     body = msgspec.json.encode(
-        {"model": cloud.default_model, "messages": [{"role": "user", "content": "Hello!"}]}
+        {
+            "model": cloud.default_model,
+            "messages": [{"role": "user", "content": "Hello!"}],
+            "max_tokens": 64,
+        }
     ).decode()
     out.print("\n[bold]Try it[/]")
     out.print(
