@@ -111,10 +111,9 @@ def _money(price: Price) -> str:
 
 
 def engine(
-    out: Console, target: Target, known: Forecast, *, said: Estimate | None, is_new: bool
+    out: Console, target: Target, known: Forecast, *, said: Estimate | None, when: str
 ) -> None:
     """What the engine did, and the price that follows."""
-    when = "measured just now" if is_new else "measured before"
     speeds = known.named()
     out.print(f"\n[bold]{escape(target.model)}[/] is ready on {target.engine_version}")
     if target.replica is not None and target.replica.load_s is not None:
@@ -123,8 +122,8 @@ def engine(
         out.print(f"  forecast: {span(said)} for one answer")
     if speeds:
         out.print(
-            f"  {when}: {show(speeds['decode'])} for one answer, {show(speeds['capacity'])} "
-            f"for all slots, {show(speeds['prefill'])} reading"
+            f"  measured {when}: {show(speeds['decode'])} for one answer, "
+            f"{show(speeds['capacity'])} for all slots, {show(speeds['prefill'])} reading"
         )
     if target.price is not None:
         parts = (target.price.input_nano, target.price.cached_nano, target.price.output_nano)

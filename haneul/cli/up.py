@@ -88,8 +88,8 @@ async def _start(cloud: Cloud, out: Console, began: float, *, as_json: bool) -> 
     with PullProgress(out) as progress:
         target = await cloud.serve(cloud.config.model, progress.report)
     said = cloud.appraiser.forecast(cloud.shape(target)).decode
-    known, is_new = await cloud.appraiser.speeds(target)
-    screen.engine(out, target, known, said=said if is_new else None, is_new=is_new)
+    known, when = await cloud.appraiser.speeds(target)
+    screen.engine(out, target, known, said=said if when != "before" else None, when=when)
     made = await _first_key(cloud)
     screen.addresses(out, cloud, made, time.monotonic() - began)
     if as_json:

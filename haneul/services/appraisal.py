@@ -13,6 +13,7 @@ from haneul.base.config import Config
 from haneul.base.errors import HaneulError
 from haneul.base.log import logger
 from haneul.chips.backtest import Outcome
+from haneul.chips.busy import SAMPLE_S, busy_share
 from haneul.chips.calibrate import Correction, calibrate
 from haneul.chips.chip import Chip
 from haneul.chips.cost import HourCost
@@ -35,6 +36,7 @@ from haneul.store.prices import PriceRow
 
 KINDS = ("prefill", "decode", "capacity")
 LOOK_S = 3.0  # an engine idle for so long may be measured
+QUIET_SHARE = 0.2  # of the processors in use by others; beyond it a measurement says little
 log = logger("appraisal")
 
 
@@ -92,13 +94,18 @@ class Appraiser:
         await self._database.call(keep)
         return price
 
-    async def speeds(self, target: Target) -> tuple[Forecast, bool]:
-        """What the model does here, and whether it was measured just now."""
+    async def speeds(self, target: Target) -> tuple[Forecast, str]:
+        """What the model does here, and when that was measured, in words.
+
+        Beside other work a measurement is shown but not kept: the price stays the forecast's, and
+        the model is measured again when the machine has nothing else to do.
+        """
         async with self._measuring:
             found = await self._database.call(_measured, target, self.chip)
             if found is not None:
-                return found, False
+                return found, "before"
             assert target.replica is not None
+            before = await _busy(SAMPLE_S)
             speeds = await measure(
                 self._client,
                 target.replica.address,
@@ -106,7 +113,11 @@ class Appraiser:
                 streams=self._slots,
                 context_tokens=target.context_tokens or 0,
             )
-            return await self._keep(target, speeds), True
+            busy = max(before, await _busy(SAMPLE_S))
+            if busy > QUIET_SHARE:
+                _log(target, speeds, beside=round(busy, 2))
+                return tariff.measured(speeds), f"while others used {busy:.0%} of the processors"
+            return await self._keep(target, speeds), "just now"
 
     async def _keep(self, target: Target, speeds: Speeds) -> Forecast:
         """Keeps the figures, and the price that follows from them."""
@@ -123,8 +134,13 @@ class Appraiser:
         await self._database.call(keep)
         target.price = price
         self._corrections = await self._database.call(_corrections, self.chip, self._slots)
-        log.info("measured", model=target.model, decode=speeds.decode, capacity=speeds.capacity)
+        _log(target, speeds)
         return result
+
+    async def _is_known_or_quiet(self, target: Target) -> bool:
+        if await self._database.call(_measured, target, self.chip) is not None:
+            return True
+        return await _busy(LOOK_S) < QUIET_SHARE
 
     async def _watch(self) -> None:
         """Measures models that were loaded by a request, once nobody asks them anything."""
@@ -144,6 +160,17 @@ class Appraiser:
                         seen.add(target.digest)
                     except (HaneulError, TimeoutError) as error:
                         log.warning("not_measured", model=target.model, reason=str(error))
+
+
+def _log(target: Target, speeds: Speeds, **fields: float) -> None:
+    known = {"decode": speeds.decode, "capacity": speeds.capacity, "prefill": speeds.prefill}
+    log.info("measured", model=target.model, **known, **fields)
+
+
+async def _busy(seconds: float) -> float:
+    """The share of the processors that is in use; 0 where the system does not say."""
+    share: float | None = await asyncio.to_thread(lambda: busy_share(seconds))
+    return share or 0.0
 
 
 def outcomes(connection: Connection, chip_id: str | None = None) -> list[Outcome]:
