@@ -114,16 +114,19 @@ async def alternate(plan: dict[str, Any]) -> dict[str, Any]:
     Gives for each target the seconds to the first body byte and to the end, round by round, and how
     many answers were not good.
     """
-    targets = {name: Target(to) for name, to in plan["targets"].items()}
-    asked = [(name, target, await target.connect()) for name, target in targets.items()]
-    found: dict[str, Any] = {name: {"first_s": [], "total_s": [], "errors": 0} for name in targets}
+    asked = [(name, Target(to)) for name, to in plan["targets"].items()]
+    connections = {name: await target.connect() for name, target in asked}
+    found: dict[str, Any] = {name: {"first_s": [], "total_s": [], "errors": 0} for name, _ in asked}
     due = time.perf_counter()
     for number in range(-plan["warm_up"], plan["rounds"]):
         turn = number % len(asked)  # nobody is always the first, or the last
-        for name, target, connection in asked[turn:] + asked[:turn]:
+        for name, target in asked[turn:] + asked[:turn]:
             due += plan["interval_s"]
             if (wait_s := due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait_s)
+            if connections[name].transport.is_closing():  # closed after the answer before
+                connections[name] = await target.connect()
+            connection = connections[name]
             async with asyncio.timeout(ANSWER_S):
                 await connection.ask(target.request)
             result = found[name]

@@ -61,7 +61,9 @@ def serving(scratch: Path, model: Path, mock_port: int) -> Iterator[Measured]:
         gateway = {"port": port, "headers": {"authorization": f"Bearer {key}"}}
         _until_known(gateway, "mock/m")
         (engine,) = (path for path in home.glob("run/*.sock") if path.name != "cloud.sock")
-        (name,) = (event["model"] for event in running.events() if event["event"] == "measured")
+        name = next(
+            event["model"] for event in running.events() if event["event"] == "replica_ready"
+        )
         yield Measured(running.process.pid, name, gateway, {"uds": str(engine)})
         running.stop()
 
