@@ -13,7 +13,7 @@ from bench.pairs import compare
 from bench.report import Spread, spread
 
 WARM_UP = 5
-PACES = {"at once": (0.0, 120), "20 a second": (0.05, 40)}  # between requests; rounds
+PACES = {"at once": (0.0, 80), "20 a second": (0.05, 25)}  # between requests; rounds
 CASES = [(tokens, is_stream) for is_stream in (False, True) for tokens in (1, 32)]
 STREAMS = 4
 STREAM_TOKENS = 200
