@@ -29,7 +29,7 @@ from haneul.models.fetch import Fetcher
 WRITE_BYTES = 1 << 20
 SYNC_BYTES = 64 << 20
 CUTS_MAX = 64  # continued at once, as long as each attempt brought something
-AT_ONCE_S, PAUSE_S = 2.0, 0.1
+AT_ONCE_S, PAUSE_S, FRUITLESS_MAX = 2.0, 0.1, 4
 SPARE_BYTES = 64 << 20  # left free on the disk
 
 P = ParamSpec("P")
@@ -190,7 +190,7 @@ async def _fill(fetcher: Fetcher, piece: Piece, kept: _Kept, on_bytes: OnBytes) 
     """Asks for what is missing until nothing is; gives up when attempts bring nothing.
 
     A cut that comes while the head is being read takes the bytes behind it along, so an attempt
-    that failed at once is made again, twice.
+    that failed at once is made again, a few times.
     """
     fruitless = 0
     for _ in range(CUTS_MAX):
@@ -207,7 +207,11 @@ async def _fill(fetcher: Fetcher, piece: Piece, kept: _Kept, on_bytes: OnBytes) 
             was_cut = (
                 "upstream_status" not in failure.facts and time.monotonic() - began < AT_ONCE_S
             )
-            if isinstance(failure, WrongBytes) or (fruitless and not was_cut) or fruitless > 2:
+            if (
+                isinstance(failure, WrongBytes)
+                or (fruitless and not was_cut)
+                or fruitless > FRUITLESS_MAX
+            ):
                 raise
             await asyncio.sleep(PAUSE_S * fruitless)
         finally:
