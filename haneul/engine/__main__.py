@@ -24,7 +24,7 @@ import uvicorn
 from haneul.base.errors import BrokenFile, HaneulError
 from haneul.base.gguf import Header, check_file
 from haneul.base.log import open_log
-from haneul.engine.llama import LlamaKernel, Settings
+from haneul.engine.llama_server.kernel import LlamaKernel, Settings
 from haneul.engine.protect import cores, die_with_parent, protect
 from haneul.engine.server import Engine
 from haneul.engine.slots import Slots

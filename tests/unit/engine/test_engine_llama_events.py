@@ -8,7 +8,7 @@ from haneul.base.errors import BadRequest, ContextTooLong, EngineFailed, Unavail
 from haneul.engine.chat import merge_call
 from haneul.engine.completions import Scores
 from haneul.engine.kernel import ScoredToken
-from haneul.engine.llama_events import chat_piece, refusal, text_piece
+from haneul.engine.llama_server.events import chat_piece, refusal, text_piece
 
 
 def error(code, message, kind="server_error", **more):

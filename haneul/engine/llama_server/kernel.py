@@ -21,10 +21,10 @@ from haneul.base.errors import BrokenFile, DeadlineExceeded, EngineFailed, Engin
 from haneul.base.http import Address, Client, Reply
 from haneul.base.wire import ChatRequest, CompletionRequest
 from haneul.engine.kernel import Facts, Piece, Prompt, Vectors
-from haneul.engine.llama_body import chat_body, completion_body, template_fields
-from haneul.engine.llama_events import chat_piece, refusal, text_piece
-from haneul.engine.llama_process import LlamaProcess
-from haneul.engine.llama_spec import Spec
+from haneul.engine.llama_server.body import chat_body, completion_body, template_fields
+from haneul.engine.llama_server.events import chat_piece, refusal, text_piece
+from haneul.engine.llama_server.process import LlamaProcess
+from haneul.engine.llama_server.spec import Spec
 from haneul.engine.sse import events
 
 CALL_S = 30.0  # of a small call: tokens, template, counters

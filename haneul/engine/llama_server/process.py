@@ -13,7 +13,7 @@ import msgspec
 
 from haneul.base.errors import BrokenFile
 from haneul.base.http import Address, unix
-from haneul.engine.llama_spec import Spec
+from haneul.engine.llama_server.spec import Spec
 from haneul.engine.protect import reduced
 
 LINES_KEPT = 50

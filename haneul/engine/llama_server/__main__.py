@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import xllamacpp
 
-from haneul.engine.llama_spec import Spec
+from haneul.engine.llama_server.spec import Spec
 from haneul.engine.protect import die_with_parent, protect
 
 

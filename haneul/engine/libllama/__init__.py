@@ -1,0 +1,1 @@
+"""Our own scheduler over libllama, with a prefix cache that running sequences share."""

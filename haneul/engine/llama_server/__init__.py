@@ -1,0 +1,1 @@
+"""Genuine llama-server from the wheel: the fallback that reads every architecture."""

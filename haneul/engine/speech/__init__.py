@@ -1,0 +1,1 @@
+"""What turns messages into tokens and tokens into messages: templates, thoughts, tool calls."""
