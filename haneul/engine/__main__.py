@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import uvicorn
@@ -24,7 +25,8 @@ import uvicorn
 from haneul.base.errors import BrokenFile, HaneulError
 from haneul.base.gguf import Header, check_file
 from haneul.base.log import open_log
-from haneul.engine.llama_server.kernel import LlamaKernel, Settings
+from haneul.engine.llama_server.kernel import Settings
+from haneul.engine.opening import KERNELS, Opening, Plan
 from haneul.engine.protect import cores, die_with_parent, protect
 from haneul.engine.server import Engine
 from haneul.engine.slots import Slots
@@ -56,6 +58,20 @@ def _from(least: int, most: int) -> Callable[[str], int]:
     return number
 
 
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError as cause:
+        raise argparse.ArgumentTypeError("must be a JSON object") from cause
+
+
+def _adapter(text: str) -> tuple[str, str]:
+    name, _, file = text.partition("=")
+    if not name or not Path(file).is_file():
+        raise argparse.ArgumentTypeError("must be NAME=FILE of a file that is there")
+    return name, str(Path(file).absolute())
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m haneul.engine",
@@ -75,6 +91,20 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=_from(0, 1024), default=0, help="0: one per core")
     parser.add_argument(
         "--queue", type=_from(0, 10_000), default=64, help="requests waiting beyond the slots"
+    )
+    parser.add_argument(
+        "--kernel", choices=["auto", *KERNELS], default="auto", help="what computes"
+    )
+    parser.add_argument(
+        "--options", type=_json_object, default={}, help="JSON: settings of the kernel, from tuning"
+    )
+    parser.add_argument(
+        "--adapter",
+        type=_adapter,
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="a GGUF LoRA adapter, asked for as model NAME",
     )
     parser.add_argument("--nice", type=_from(0, 19), default=0, help="lower priority, 0 to 19")
     parser.add_argument("--die-with-parent", action="store_true", help="be killed when it ends")
@@ -117,17 +147,25 @@ def listen(uds: Path | None, port: int) -> socket.socket:
 
 async def serve(options: argparse.Namespace, header: Header) -> int:
     """Runs the engine; returns its exit code."""
-    settings = Settings(
-        file=options.file.absolute(),
-        context_tokens=context_tokens(header, options.context),
-        slots=options.slots,
-        threads=options.threads or cores(),
-        folder=kernel_folder(options.uds),
+    plan = Plan(
+        kernel=options.kernel,
+        options=options.options,
+        adapters=dict(options.adapter),
+        settings=Settings(
+            file=options.file.absolute(),
+            context_tokens=context_tokens(header, options.context),
+            slots=options.slots,
+            threads=options.threads or cores(),
+            folder=kernel_folder(options.uds),
+        ),
     )
-    kernel = LlamaKernel(settings)
-    slots = Slots(slots=options.slots, queue_max=options.queue, wait_s=QUEUE_S)
-    name = options.name or options.file.stem
-    engine = Engine(kernel, name=name, aliases={options.file.stem}, slots=slots)
+    opening = Opening(plan, header.metadata)
+    engine = Engine(
+        name=options.name or options.file.stem,
+        aliases={options.file.stem},
+        slots=Slots(slots=options.slots, queue_max=options.queue, wait_s=QUEUE_S),
+        adapters=frozenset(plan.adapters),
+    )
     listening = listen(options.uds, options.port or 0)
     front = Front(
         uvicorn.Config(
@@ -146,25 +184,28 @@ async def serve(options: argparse.Namespace, header: Header) -> int:
     serving = asyncio.create_task(front.serve(sockets=[listening]))
     _tell(listening)
     try:
-        return await _until_stopped(engine, kernel, stop)
+        return await _until_stopped(engine, opening, stop)
     finally:
         front.should_exit = True
         await serving
-        await kernel.close()
+        await opening.close()
         if options.uds is not None:
             options.uds.unlink(missing_ok=True)
 
 
-async def _until_stopped(engine: Engine, kernel: LlamaKernel, stop: asyncio.Event) -> int:
+async def _until_stopped(engine: Engine, opening: Opening, stop: asyncio.Event) -> int:
     """Loads the model, then waits for the order to stop or the kernel's end."""
     stopping = asyncio.create_task(stop.wait())
-    loading = asyncio.create_task(kernel.start())
+    loading = asyncio.create_task(opening.load())
     dying = None
     try:
         await asyncio.wait({stopping, loading}, return_when=asyncio.FIRST_COMPLETED)
         if not stopping.done():
-            engine.facts = loading.result()
-            dying = asyncio.create_task(kernel.died())
+            loaded = loading.result()
+            if loaded.has_scheduler:
+                engine.slots.leave_order_to_kernel()
+            engine.open(loaded.kernel, loaded.facts, kernel_name=loaded.name)
+            dying = asyncio.create_task(loaded.kernel.died())
             await asyncio.wait({stopping, dying}, return_when=asyncio.FIRST_COMPLETED)
             if not stopping.done():
                 return _fail(dying.result(), KERNEL_DIED)

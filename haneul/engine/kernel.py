@@ -62,6 +62,15 @@ class Vectors(Struct, frozen=True):
     prompt_tokens: int
 
 
+class Terms(Struct, frozen=True, kw_only=True):
+    """How one sequence is to be run, beside what its request says."""
+
+    seed: int | None = None  # of this choice; None: another one each time
+    priority: int = 0  # 0 interactive, 1 batch, 2 research: the higher waits for the lower
+    owner: str = ""  # whose request it is: owners share the kernel fairly
+    adapter: str = ""  # the LoRA adapter's name; empty: the model as it is
+
+
 class Kernel(Protocol):
     """Computes one model's answers. Closing an answer's iterator frees its place at once."""
 
@@ -73,10 +82,10 @@ class Kernel(Protocol):
         """Returns, with the reason, only when the kernel has ended by itself."""
         ...
 
-    def chat(self, request: ChatRequest, *, seed: int | None) -> AsyncGenerator[Piece, None]: ...
+    def chat(self, request: ChatRequest, terms: Terms) -> AsyncGenerator[Piece, None]: ...
 
     def complete(
-        self, prompt: Prompt, request: CompletionRequest, *, seed: int | None
+        self, prompt: Prompt, request: CompletionRequest, terms: Terms
     ) -> AsyncGenerator[Piece, None]: ...
 
     async def embed(self, inputs: list[Prompt]) -> Vectors: ...

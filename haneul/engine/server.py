@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from haneul.base.errors import (
     BadRequest,
@@ -33,13 +34,14 @@ from haneul.engine.chat import ChatAnswer
 from haneul.engine.completions import CompletionAnswer
 from haneul.engine.embeddings import embeddings
 from haneul.engine.fan_out import fan_out
-from haneul.engine.kernel import Facts, Kernel
+from haneul.engine.kernel import Facts, Kernel, Terms
 from haneul.engine.meters import Meters
 from haneul.engine.prompts import as_prompts
 from haneul.engine.slots import Slots
 from haneul.engine.tally import Tally
+from haneul.engine.terms import terms_of
 
-Handler = Callable[[bytes, Answer], Coroutine[Any, Any, None]]
+Handler = Callable[["Call", Answer], Coroutine[Any, Any, None]]
 log = logger("engine")
 _PROMPT_FIELD = {
     "/v1/chat/completions": "messages",
@@ -64,18 +66,29 @@ class DetokeniseRequest(Struct, frozen=True, forbid_unknown_fields=True):
     model: str = ""
 
 
+class Call(Struct, frozen=True):
+    """One request: its body, and what its headers ask of the kernel."""
+
+    body: bytes
+    terms: Terms
+
+
 class Engine:
     """Answers for one model under its names. Loading, ready and draining are its three states."""
 
-    def __init__(self, kernel: Kernel, *, name: str, aliases: set[str], slots: Slots) -> None:
+    def __init__(
+        self, *, name: str, aliases: set[str], slots: Slots, adapters: frozenset[str] = frozenset()
+    ) -> None:
         self.facts: Facts | None = None  # known when the model is loaded
+        self.kernel_name = ""
         self.is_draining = False
         self.slots = slots
         self.meters = Meters()
         self._doing: set[asyncio.Task[None]] = set()
-        self._kernel = kernel
         self._name = name
         self._names = {name, *aliases}
+        self._adapters = adapters
+        self._kernel: Kernel  # there when the facts are
         self._created = int(time.time())
         self._routes: dict[str, tuple[str, Handler]] = {
             "/health": ("GET", self._health),
@@ -96,8 +109,9 @@ class Engine:
         path = scope["path"] if scope["path"] in self._routes else "other"
         try:
             handler = self._handler(scope["method"], path)
+            terms = terms_of(scope["headers"])
             body = await read_body(receive)
-            doing = asyncio.create_task(handler(body, answer))
+            doing = asyncio.create_task(handler(Call(body, terms), answer))
             self._doing.add(doing)
             doing.add_done_callback(self._doing.discard)
             await while_connected(receive, doing)
@@ -111,6 +125,11 @@ class Engine:
             log.exception("request_failed", path=path)
             await answer.error(HaneulError())
         self.meters.requests[path, answer.status] += 1
+
+    def open(self, kernel: Kernel, facts: Facts, *, kernel_name: str) -> None:
+        """Begins to answer: the kernel has loaded its model."""
+        self._kernel = kernel
+        self.facts, self.kernel_name = facts, kernel_name
 
     def cut(self) -> None:
         """Ends every running answer with an error that says why."""
@@ -132,6 +151,13 @@ class Engine:
             raise EngineUnavailable("The model is loading.", retry_after_s=1)
         return self.facts
 
+    def _terms(self, call: Call, model: str) -> Terms:
+        """The call's terms, with the adapter that the model's name stands for."""
+        if model in self._adapters:
+            return replace(call.terms, adapter=model)
+        self._check_model(model)
+        return call.terms
+
     def _check_model(self, model: str) -> None:
         if model not in self._names:
             raise ModelNotFound(f"There is no model '{model[:100]}' here.", param="model")
@@ -143,16 +169,16 @@ class Engine:
         finally:
             self.meters.add(tally)
 
-    async def _health(self, body: bytes, answer: Answer) -> None:
+    async def _health(self, call: Call, answer: Answer) -> None:
         state = "draining" if self.is_draining else "ready" if self.facts else "loading"
         await answer.json({"status": state}, 200 if state == "ready" else 503)
 
-    async def _metrics(self, body: bytes, answer: Answer) -> None:
+    async def _metrics(self, call: Call, answer: Answer) -> None:
         counters = await self._kernel.counters() if self.facts else {}
         text = self.meters.text(self.slots, counters)
         await answer.whole(text.encode(), "text/plain; version=0.0.4; charset=utf-8")
 
-    async def _models(self, body: bytes, answer: Answer) -> None:
+    async def _models(self, call: Call, answer: Answer) -> None:
         facts = self._ready()
         model: dict[str, Any] = {
             "id": self._name,
@@ -160,27 +186,34 @@ class Engine:
             "created": self._created,
             "owned_by": "haneul",
             "max_model_len": facts.context_tokens,  # vLLM's name for it
+            "kernel": self.kernel_name,
             "meta": facts,
         }
-        await answer.json({"object": "list", "data": [model]})
+        adapted = [
+            {**model, "id": name, "root": self._name, "parent": self._name}  # as vLLM lists them
+            for name in sorted(self._adapters)
+        ]
+        await answer.json({"object": "list", "data": [model, *adapted]})
 
-    async def _chat(self, body: bytes, answer: Answer) -> None:
-        request, streaming = accept_chat(body, self._ready())
-        self._check_model(request.model)
+    async def _chat(self, call: Call, answer: Answer) -> None:
+        request, streaming = accept_chat(call.body, self._ready())
+        terms = self._terms(call, request.model)
         said = ChatAnswer(request, streaming, model=self._name, answer=answer)
         with self.slots.admit(), self._counted(said.tally):
             await fan_out(
                 request.n or 1,
-                start=lambda index: self._kernel.chat(request, seed=_seed(request.seed, index)),
+                start=lambda index: self._kernel.chat(
+                    request, _of_choice(terms, request.seed, index)
+                ),
                 emit=said.emit,
                 slots=self.slots,
             )
             await said.finish()
 
-    async def _complete(self, body: bytes, answer: Answer) -> None:
+    async def _complete(self, call: Call, answer: Answer) -> None:
         facts = self._ready()
-        request, streaming = accept_completion(body, facts)
-        self._check_model(request.model)
+        request, streaming = accept_completion(call.body, facts)
+        terms = self._terms(call, request.model)
         prompts, choices = as_prompts(request.prompt, facts, param="prompt"), request.n or 1
         check_sequences(len(prompts), choices)
         echoes = [await self._text(prompt) for prompt in prompts] if request.echo else []
@@ -196,7 +229,9 @@ class Engine:
             await fan_out(
                 len(prompts) * choices,
                 start=lambda index: self._kernel.complete(
-                    prompts[index // choices], request, seed=_seed(request.seed, index % choices)
+                    prompts[index // choices],
+                    request,
+                    _of_choice(terms, request.seed, index % choices),
                 ),
                 emit=said.emit,
                 slots=self.slots,
@@ -206,9 +241,9 @@ class Engine:
     async def _text(self, prompt: str | list[int]) -> str:
         return prompt if isinstance(prompt, str) else await self._kernel.detokenise(prompt)
 
-    async def _embed(self, body: bytes, answer: Answer) -> None:
+    async def _embed(self, call: Call, answer: Answer) -> None:
         facts = self._ready()
-        request = accept_embedding(body, facts)
+        request = accept_embedding(call.body, facts)
         self._check_model(request.model)
         inputs = as_prompts(request.input, facts, param="input")
         with self.slots.admit():
@@ -218,9 +253,9 @@ class Engine:
         is_base64 = request.encoding_format == "base64"
         await answer.json(embeddings(vectors, model=self._name, is_base64=is_base64))
 
-    async def _tokenise(self, body: bytes, answer: Answer) -> None:
+    async def _tokenise(self, call: Call, answer: Answer) -> None:
         facts = self._ready()
-        request = _read(body, TokeniseRequest)
+        request = _read(call.body, TokeniseRequest)
         text = request.prompt if request.prompt is not None else request.content
         if text is None:
             raise BadRequest("'prompt' is missing.", param="prompt")
@@ -228,16 +263,16 @@ class Engine:
         told = {"tokens": tokens, "count": len(tokens), "max_model_len": facts.context_tokens}
         await answer.json(told)
 
-    async def _detokenise(self, body: bytes, answer: Answer) -> None:
+    async def _detokenise(self, call: Call, answer: Answer) -> None:
         facts = self._ready()
-        tokens = _read(body, DetokeniseRequest).tokens
+        tokens = _read(call.body, DetokeniseRequest).tokens
         if tokens:
             as_prompts(tokens, facts, param="tokens")
         text = await self._kernel.detokenise(tokens)
         await answer.json({"prompt": text, "content": text})
 
-    async def _render(self, body: bytes, answer: Answer) -> None:
-        request: ChatRequest = accept_chat(body, self._ready())[0]
+    async def _render(self, call: Call, answer: Answer) -> None:
+        request: ChatRequest = accept_chat(call.body, self._ready())[0]
         await answer.json({"prompt": await self._kernel.render(request)})
 
 
@@ -248,6 +283,6 @@ def _read(body: bytes, kind: type[Any]) -> Any:
         raise BadRequest(f"The request body cannot be read: {cause}") from cause
 
 
-def _seed(seed: int | None, choice: int) -> int | None:
+def _of_choice(terms: Terms, seed: int | None, choice: int) -> Terms:
     """Each choice of a seeded request has its own seed, so that choices differ and repeat."""
-    return None if seed is None else seed + choice
+    return terms if seed is None else replace(terms, seed=seed + choice)

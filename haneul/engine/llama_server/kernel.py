@@ -20,7 +20,7 @@ from msgspec import Struct
 from haneul.base.errors import BrokenFile, DeadlineExceeded, EngineFailed, EngineUnavailable
 from haneul.base.http import Address, Client, Reply
 from haneul.base.wire import ChatRequest, CompletionRequest
-from haneul.engine.kernel import Facts, Piece, Prompt, Vectors
+from haneul.engine.kernel import Facts, Piece, Prompt, Terms, Vectors
 from haneul.engine.llama_server.body import chat_body, completion_body, template_fields
 from haneul.engine.llama_server.events import chat_piece, refusal, text_piece
 from haneul.engine.llama_server.process import LlamaProcess
@@ -75,13 +75,15 @@ class LlamaKernel:
     async def died(self) -> str:
         return await self._main.died()
 
-    def chat(self, request: ChatRequest, *, seed: int | None) -> AsyncGenerator[Piece, None]:
-        return self._stream("/v1/chat/completions", chat_body(request, seed), chat_piece)
+    def chat(self, request: ChatRequest, terms: Terms) -> AsyncGenerator[Piece, None]:
+        body = chat_body(request, terms.seed)
+        return self._stream("/v1/chat/completions", body, chat_piece)
 
     def complete(
-        self, prompt: Prompt, request: CompletionRequest, *, seed: int | None
+        self, prompt: Prompt, request: CompletionRequest, terms: Terms
     ) -> AsyncGenerator[Piece, None]:
-        return self._stream("/completion", completion_body(prompt, request, seed), text_piece)
+        body = completion_body(prompt, request, terms.seed)
+        return self._stream("/completion", body, text_piece)
 
     async def embed(self, inputs: list[Prompt]) -> Vectors:
         process = await self._embedder()

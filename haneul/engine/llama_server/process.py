@@ -33,6 +33,7 @@ class LlamaProcess:
 
     async def start(self) -> None:
         """Returns when the model is loaded. Raises BrokenFile with the kernel's reason."""
+        Path(self.spec.socket).parent.mkdir(mode=0o700, exist_ok=True)
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

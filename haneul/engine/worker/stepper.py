@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from haneul.base.errors import CommandError
 from haneul.engine.worker.job import Job, Loaded, Step
+
+
+class CannotServe(CommandError):
+    """This kernel cannot serve the model; another might."""
 
 
 class Stepper(Protocol):

@@ -1,0 +1,153 @@
+"""A worker with the gift of speech: the Kernel that chats through a kernel of tokens.
+
+What the worker lacks goes to a llama-server beside it, which starts at the first such request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from msgspec.structs import replace
+
+from haneul.base.errors import BrokenFile, EngineFailed, UnsupportedValue
+from haneul.base.wire import ChatRequest, CompletionRequest
+from haneul.engine.kernel import Facts, Kernel, Piece, Prompt, ScoredToken, Terms, Vectors
+from haneul.engine.speech.asked import chat_job, completion_job, defaults, lacking, stops
+from haneul.engine.speech.spelling import Spelling
+from haneul.engine.speech.template import ChatTemplate
+from haneul.engine.speech.turn import PlainReader, Reader, Said, needs_worker, open_turn
+from haneul.engine.worker.job import Job, Loaded, Step, WorkerSpec
+from haneul.engine.worker.process import WorkerProcess
+
+
+class Speaker:
+    """One model in a worker. Implements Kernel."""
+
+    def __init__(self, spec: WorkerSpec, fallback: Kernel, metadata: Mapping[str, Any]) -> None:
+        self.name = spec.kernel
+        self._worker = WorkerProcess(spec)
+        self._fallback = fallback
+        self._fallback_has_started = False
+        self._fallback_lock = asyncio.Lock()
+        self._defaults = defaults(metadata)
+        self._loaded: Loaded | None = None
+        self._template = ChatTemplate(None, bos="", eos="")
+
+    async def start(self) -> Facts:
+        """Loads the model. Raises BrokenFile, or CannotServe when another kernel might do it."""
+        loaded = self._loaded = await self._worker.start()
+        self._template = ChatTemplate(loaded.template, bos=loaded.bos, eos=loaded.eos)
+        return replace(loaded.facts, has_tools=self._template.has_tools)
+
+    async def died(self) -> str:
+        return await self._worker.died()
+
+    async def chat(self, request: ChatRequest, terms: Terms) -> AsyncGenerator[Piece, None]:
+        turn = open_turn(request, self._template)
+        job = chat_job(request, terms, turn, self._defaults)
+        if lack := self._lacking(job):
+            if needed := needs_worker(request):
+                raise UnsupportedValue(
+                    f"'{needed}' cannot be had here: the kernel lacks '{lack}'.", param=needed
+                )
+            pieces = (await self._other()).chat(request, terms)
+        else:
+            pieces = self._speak(job, stops(request), turn.reader)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+
+    async def complete(
+        self, prompt: Prompt, request: CompletionRequest, terms: Terms
+    ) -> AsyncGenerator[Piece, None]:
+        job = completion_job(prompt, request, terms, self._defaults)
+        if self._lacking(job):
+            pieces = (await self._other()).complete(prompt, request, terms)
+        else:
+            pieces = self._speak(job, stops(request), PlainReader())
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+
+    async def embed(self, inputs: list[Prompt]) -> Vectors:
+        return await self._fallback.embed(inputs)  # which needs no start for it
+
+    async def tokenise(self, text: str, *, with_special: bool) -> list[int]:
+        value = {"text": text, "with_special": with_special}
+        tokens: list[int] = await self._worker.ask("tokenise", value)
+        return tokens
+
+    async def detokenise(self, tokens: list[int]) -> str:
+        return str(await self._worker.ask("detokenise", tokens)) if tokens else ""
+
+    async def render(self, request: ChatRequest) -> str:
+        return open_turn(request, self._template).prompt
+
+    async def counters(self) -> dict[str, float]:
+        counts: dict[str, float] = await self._worker.ask("counters")
+        return counts
+
+    async def close(self) -> None:
+        await self._worker.close()
+        await self._fallback.close()
+
+    def _lacking(self, job: Job) -> str | None:
+        assert self._loaded is not None
+        return lacking(job, self._loaded.lacks)
+
+    async def _other(self) -> Kernel:
+        async with self._fallback_lock:
+            if not self._fallback_has_started:
+                try:
+                    await self._fallback.start()
+                except BrokenFile as cause:  # the model was loaded before, so the file is good
+                    raise EngineFailed("llama-server does not load this model.") from cause
+                self._fallback_has_started = True
+        return self._fallback
+
+    async def _speak(
+        self, job: Job, stop: list[str], reader: Reader | PlainReader
+    ) -> AsyncGenerator[Piece, None]:
+        """The pieces of one answer. Ended early, or by a stop string, it frees its place."""
+        spelling = Spelling(stop)
+        scores: list[ScoredToken] = []  # of text that is held back
+        async with aclosing(self._worker.run(job)) as steps:
+            async for step in steps:
+                text = spelling.add(step.data)
+                scores += step.scores
+                reason = "stop" if spelling.is_stopped else step.finish_reason
+                said = reader.add(text)
+                if reason:
+                    said += reader.end(spelling.end())
+                    if reason == "stop" and reader.has_calls:
+                        reason = "tool_calls"
+                for piece in _pieces(said, step, scores, reason):
+                    yield piece
+                if said:
+                    scores = []
+                if reason:
+                    return
+
+
+def _pieces(
+    said: list[Said], step: Step, scores: list[ScoredToken], reason: str | None
+) -> list[Piece]:
+    """What was said, one piece each; the first has the scores, the last the reason to end."""
+    said = said or [Said()]
+    last = len(said) - 1
+    return [
+        Piece(
+            text=one.text,
+            reasoning=one.reasoning,
+            tool_calls=one.tool_calls,
+            scores=scores if place == 0 and (one.text or one.reasoning or reason) else [],
+            finish_reason=reason if place == last else None,
+            prompt_tokens=step.prompt_tokens,
+            cached_tokens=step.cached_tokens,
+            completion_tokens=step.completion_tokens,
+        )
+        for place, one in enumerate(said)
+    ]
