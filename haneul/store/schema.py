@@ -1,8 +1,9 @@
 """The tables, the same on SQLite and PostgreSQL.
 
 Identifiers, times (UTC microseconds, `_us`) and money (integer nano-units, `_nano`) are made above
-the store and kept as given. Deletions are states. `request`, `chip_hour`, `price`, `measurement`
-and `audit` are append-only: triggers refuse every UPDATE and DELETE (see migrations).
+the store and kept as given. Deletions are states. `request`, `chip_hour`, `price`, `measurement`,
+`trial`, `tuning` and `audit` are append-only: triggers refuse every UPDATE and DELETE (see
+migrations).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-APPEND_ONLY = ("request", "chip_hour", "price", "measurement", "audit")
+APPEND_ONLY = ("request", "chip_hour", "price", "measurement", "trial", "tuning", "audit")
 
 key = Table(
     "key",
@@ -156,6 +157,53 @@ measurement = Table(
     Column("unit", Text, nullable=False),
     Column("created_us", BigInteger, nullable=False),
     Index("measurement_newest", "digest", "chip", "kind", "created_us"),
+)
+
+trial = Table(
+    "trial",  # append-only; the model-chip matrix: see store.tunings for the meaning of each
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tuning_id", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("chip", Text, nullable=False),
+    Column("setup", Text, nullable=False),  # JSON
+    Column("kernel", Text),
+    Column("state", Text, nullable=False),  # measured, lost
+    Column("reason", Text),
+    Column("rounds", Integer, nullable=False),
+    Column("single_milli", BigInteger),
+    Column("together_milli", BigInteger),
+    Column("shared_milli", BigInteger),
+    Column("ttft_us", BigInteger),
+    Column("together_ttft_us", BigInteger),
+    Column("spread_millionths", BigInteger),
+    Column("memory_bytes", BigInteger),
+    Column("loss_low", BigInteger),
+    Column("loss_mid", BigInteger),
+    Column("loss_high", BigInteger),
+    Column("created_us", BigInteger, nullable=False),
+    Index("trial_of_tuning", "tuning_id"),
+)
+
+tuning = Table(
+    "tuning",  # append-only; the newest row of a digest, chip and versions holds
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("chip", Text, nullable=False),
+    Column("versions", Text, nullable=False),
+    Column("purpose", Text, nullable=False),  # single, many, both
+    Column("default_trial", Text, nullable=False),
+    Column("single_trial", Text, nullable=False),
+    Column("many_trial", Text, nullable=False),
+    Column("used_trial", Text, nullable=False),
+    Column("said", Text, nullable=False),
+    Column("load", Text, nullable=False),  # JSON
+    Column("took_us", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Index("tuning_newest", "digest", "chip", "versions", "created_us"),
 )
 
 audit = Table(

@@ -24,6 +24,10 @@ ROW = {
     "chip_hour": "INSERT INTO chip_hour VALUES ('a', 'c', 'USD', 0, 1, 2)",
     "price": "INSERT INTO price VALUES ('a', 'm', 'e', 'USD', 1, 2, 3, 4, '{}', 5)",
     "measurement": "INSERT INTO measurement VALUES ('a','m','d','c','v','decode',1,'tok/s',2)",
+    "trial": "INSERT INTO trial (id, tuning_id, model, digest, chip, setup, state, rounds,"
+    " created_us) VALUES ('a', 't', 'm', 'd', 'c', '{}', 'lost', 0, 1)",
+    "tuning": "INSERT INTO tuning VALUES ('a', 'm', 'd', 'c', 'v', 'both', 't', 't', 't', 't',"
+    " 'because', '{}', 1, 2)",
     "audit": "INSERT INTO audit VALUES ('a', 1, 'me', 'did', 'that', NULL)",
 }
 

@@ -7,13 +7,14 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from haneul.base.ids import new_id
-from haneul.store import audit, engines, forecasts, keys, ledger, models, prices
+from haneul.store import audit, engines, forecasts, keys, ledger, models, prices, tunings
 from haneul.store.engines import EngineRow
 from haneul.store.forecasts import ForecastRow, MeasurementRow
 from haneul.store.keys import KeyRow
 from haneul.store.ledger import ChipHourRow, RequestRow
 from haneul.store.models import ModelRow
 from haneul.store.prices import PriceRow
+from haneul.store.tunings import TrialRow, TuningRow
 
 BIG = (1 << 63) - 1
 
@@ -228,3 +229,55 @@ def test_forecasts_measurements_hours_and_changes_come_back_in_order(database):
     assert database.run(lambda c: ledger.chip_hours(c, since_us=1, until_us=2)) == [hours[1]]
     (change,) = database.run(audit.recent)
     assert (change.actor, change.action, change.subject) == ("me", "did", "this")
+
+
+def trial_row(**fields):
+    known = {
+        "id": new_id("try"),
+        "tuning_id": "t1",
+        "model": "m",
+        "digest": "d",
+        "chip": "c",
+        "setup": '{"kernel":"libllama"}',
+        "state": "measured",
+        "created_us": 1,
+    }
+    return TrialRow(**{**known, **fields})
+
+
+def tuning_row(used, **fields):
+    known = {
+        "id": "t1",
+        "model": "m",
+        "digest": "d",
+        "chip": "c",
+        "versions": "v",
+        "purpose": "both",
+        "default_trial": used,
+        "single_trial": used,
+        "many_trial": used,
+        "used_trial": used,
+        "said": "s",
+        "load": "{}",
+        "took_us": 1,
+        "created_us": 1,
+    }
+    return TuningRow(**{**known, **fields})
+
+
+def test_the_newest_search_of_a_file_chip_and_versions_holds(database):
+    def newest(versions):
+        return database.run(lambda c: tunings.newest(c, digest="d", chip="c", versions=versions))
+
+    full = trial_row(kernel="k", rounds=3, single_milli=BIG, loss_low=-5, loss_mid=0, loss_high=7)
+    lost = trial_row(state="lost", reason="killed by SIGILL", created_us=2)
+    first = tuning_row(full.id)
+    database.run(tunings.add, first, [full, lost])
+    assert newest("v") == (first, full)
+    assert newest("other") is None
+    again = trial_row(tuning_id="t2")
+    second = tuning_row(again.id, id="t2", created_us=2)
+    database.run(tunings.add, second, [again])
+    assert newest("v") == (second, again)
+    assert database.run(tunings.every) == [second, first]
+    assert database.run(tunings.trials, "t1") == [full, lost]
