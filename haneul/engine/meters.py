@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 
 from haneul.engine.slots import Slots
@@ -13,7 +14,38 @@ _KERNEL = {  # llama-server's name -> ours, kind
     "tokens_predicted_total": "kernel_completion_tokens_total",
     "requests_processing": "kernel_running",
     "requests_deferred": "kernel_waiting",
+    "kv_cells": "kv_cells",
+    "kv_cells_used": "kv_cells_used",
+    "drafted_tokens_total": "drafted_tokens_total",
+    "accepted_tokens_total": "draft_accepted_tokens_total",
+    "steps_total": "steps_total",
+    "step_seconds_max": "step_seconds_max",
 }
+FIRST_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # bucket bounds
+GAP_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+
+
+class Histogram:
+    """How often a time fell under each bound."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def lines(self, name: str, meaning: str) -> list[str]:
+        """Prometheus' form: cumulative buckets, the sum and the count."""
+        lines, total = _head(name, "histogram", meaning), 0
+        for bound, count in zip([*self._bounds, "+Inf"], self._counts, strict=True):
+            total += count
+            lines.append(f'haneul_engine_{name}_bucket{{le="{bound}"}} {total}')
+        lines.append(f"haneul_engine_{name}_sum {self._sum:.6f}")
+        lines.append(f"haneul_engine_{name}_count {total}")
+        return lines
 
 
 class Meters:
@@ -23,12 +55,18 @@ class Meters:
         self.requests: Counter[tuple[str, int]] = Counter()
         self.tokens: Counter[str] = Counter()
         self.hang_ups = 0
+        self.firsts = Histogram(FIRST_S)
+        self.gaps = Histogram(GAP_S)
 
     def add(self, tally: Tally) -> None:
         """The tokens of one request, when it is over."""
         self.tokens["prompt"] += tally.prompt_tokens
         self.tokens["cached"] += tally.cached_tokens
         self.tokens["completion"] += tally.completion_tokens
+        for first_s in tally.firsts_s:
+            self.firsts.add(first_s)
+        for gap_s in tally.gaps_s:
+            self.gaps.add(gap_s)
 
     def text(self, slots: Slots, kernel: dict[str, float]) -> str:
         """Every number, by name."""
@@ -50,6 +88,10 @@ class Meters:
             if theirs in kernel:
                 kind = "counter" if ours.endswith("_total") else "gauge"
                 lines += _one(ours, kind, "As the kernel counts", kernel[theirs])
+        lines += self.firsts.lines(
+            "time_to_first_token_seconds", "From acceptance to the first token"
+        )
+        lines += self.gaps.lines("inter_token_latency_seconds", "Between two tokens of an answer")
         return "\n".join(lines) + "\n"
 
 

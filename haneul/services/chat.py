@@ -32,12 +32,14 @@ from haneul.services.keyring import Keyring, require
 from haneul.services.keys import LOCAL, Key
 from haneul.services.limits import Account, Accounts
 from haneul.services.openai import Ask, Route
-from haneul.services.remote import Reply
+from haneul.services.remote import NO_HEADERS, Headers, Reply
 from haneul.services.sessions import Sessions
 from haneul.services.targets import EMBEDDED, Target, Targets
 
 ERROR_MAX_BYTES = 64 << 10
 STOPPING_S = 5.0  # after which a client may find the cloud started again
+PRIORITY = b"x-haneul-priority"
+PRIORITIES = ("interactive", "batch", "research")
 log = logger("gateway")
 
 
@@ -87,6 +89,7 @@ class Gateway:
         ask: Ask | None = None
         try:
             require(key, "infer")
+            terms = terms_of(call, key)
             if len(self.calls) > self.config.in_flight_max:
                 raise Overloaded("Too many requests are in flight.", retry_after_s=2)
             data = await call.body(
@@ -102,7 +105,7 @@ class Gateway:
         finally:
             _tell_limits(call, account)
         with bill:
-            await self._relay(call, ask, targets, bill)
+            await self._relay(call, ask, targets, bill, terms)
 
     def find(self, key: Key, name: str) -> list[Target]:
         """The targets of a name that the key may use. Raises ModelNotFound, NotAllowed."""
@@ -128,7 +131,9 @@ class Gateway:
             self.biller.metrics.rejected.labels(error.code).inc()
             raise
 
-    async def _relay(self, call: Call, ask: Ask, targets: list[Target], bill: Bill) -> None:
+    async def _relay(
+        self, call: Call, ask: Ask, targets: list[Target], bill: Bill, terms: Headers
+    ) -> None:
         """Tries the targets in order until one gives its first byte."""
         for target in targets:
             is_last = target is targets[-1]
@@ -140,7 +145,7 @@ class Gateway:
                     call.within(config.first_token_s if ask.is_stream else config.answer_s)
                     bill.enter(target, entered_s)
                     try:
-                        async with await self._ask(ask, target, bill) as reply:
+                        async with await self._ask(ask, target, bill, terms) as reply:
                             await self._deliver(call, ask, target, reply, bill)
                     finally:
                         bill.leave()
@@ -150,12 +155,13 @@ class Gateway:
                     raise
                 log.info("next_target", request=call.id, engine=target.engine, code=error.code)
 
-    async def _ask(self, ask: Ask, target: Target, bill: Bill) -> Reply:
+    async def _ask(self, ask: Ask, target: Target, bill: Bill, terms: Headers) -> Reply:
         """Hands the request to the engine. Raises what the engine refused it with."""
         body = openai.upstream_body(ask, target.upstream_model, completion_max=bill.completion_max)
+        headers = terms if target.engine == EMBEDDED else NO_HEADERS
         if ask.is_stream and target.engine == EMBEDDED:
             body = openai.each_usage(body)
-        reply = await target.transport.send("POST", ask.route.path, body=body)
+        reply = await target.transport.send("POST", ask.route.path, body=body, headers=headers)
         if reply.status == 200:
             return reply
         async with reply:
@@ -231,6 +237,19 @@ async def _outcome(call: Call, work: Callable[[Call], Awaitable[None]]) -> Haneu
         log.exception("request_failed", request=call.id)
         return HaneulError("Something went wrong inside haneul; the log has it.")
     return None
+
+
+def terms_of(call: Call, key: Key) -> Headers:
+    """What the embedded engine is told beside the request: whose it is, and how urgent.
+
+    Raises BadRequest for an urgency that does not exist.
+    """
+    priority = call.headers.get(PRIORITY, b"interactive").decode("latin-1")
+    if priority not in PRIORITIES:
+        raise BadRequest(
+            f"'x-haneul-priority' can be {', '.join(PRIORITIES)}.", param="x-haneul-priority"
+        )
+    return {"x-haneul-owner": key.id, "x-haneul-priority": priority}
 
 
 def _tell_limits(call: Call, account: Account) -> None:

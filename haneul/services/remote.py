@@ -6,9 +6,9 @@ proxies. Both give the same Reply.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Protocol, Self
 
 import aiohttp
@@ -16,6 +16,8 @@ import aiohttp
 from haneul.base import http
 from haneul.base.errors import CommandError, EngineFailed, EngineUnavailable
 
+Headers = Mapping[str, str]
+NO_HEADERS: Headers = MappingProxyType({})
 KEY_MAX_BYTES = 4096
 HEAD_S = 600.0  # the gateway's own deadlines are shorter; this one only bounds a leak
 
@@ -41,7 +43,9 @@ class Reply(Protocol):
 class Transport(Protocol):
     """How requests reach one engine."""
 
-    async def send(self, method: str, path: str, *, body: bytes = b"") -> Reply: ...
+    async def send(
+        self, method: str, path: str, *, body: bytes = b"", headers: Headers = NO_HEADERS
+    ) -> Reply: ...
 
 
 class PlainTransport:
@@ -54,8 +58,11 @@ class PlainTransport:
         self._to = to
         self._headers = headers or {}
 
-    async def send(self, method: str, path: str, *, body: bytes = b"") -> Reply:
-        return await self._client.send(self._to, method, path, body=body, headers=self._headers)
+    async def send(
+        self, method: str, path: str, *, body: bytes = b"", headers: Headers = NO_HEADERS
+    ) -> Reply:
+        all_headers = {**self._headers, **headers}
+        return await self._client.send(self._to, method, path, body=body, headers=all_headers)
 
 
 class TlsReply:
@@ -107,15 +114,17 @@ class TlsTransport:
         self._url = url.rstrip("/")
         self._headers = headers or {}
 
-    async def send(self, method: str, path: str, *, body: bytes = b"") -> Reply:
-        headers = {**self._headers, "content-type": "application/json"}
+    async def send(
+        self, method: str, path: str, *, body: bytes = b"", headers: Headers = NO_HEADERS
+    ) -> Reply:
+        all_headers = {**self._headers, **headers, "content-type": "application/json"}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=http.CONNECT_S, sock_read=HEAD_S)
         try:
             response = await self._session.request(
                 method,
                 self._url + path,
                 data=body or None,
-                headers=headers,
+                headers=all_headers,
                 timeout=timeout,
                 allow_redirects=False,  # the provider's key goes to the address that was given
             )

@@ -302,7 +302,7 @@ def price_row(engine: str, price: tuple[str, str, str]) -> PriceRow:
 async def run_cloud(stack: AsyncExitStack, **settings: Any) -> RunningCloud:
     """A cloud on a home of its own, until the stack is closed."""
     home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hn-")))
-    flags = {"home": home / "home", "port": 0, **settings}
+    flags = {"home": home / "home", "port": 0, "tune": False, **settings}
     cloud = Cloud(load(flags, {"XDG_CONFIG_HOME": str(home)}).config)
     await stack.enter_async_context(cloud)
     running = RunningCloud(cloud)

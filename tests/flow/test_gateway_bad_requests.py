@@ -220,6 +220,22 @@ async def test_a_bad_query_names_its_field(cloud, shared, query, param):
     assert (answer.status, answer.error()["param"]) == (400, param)
 
 
+async def test_an_urgency_that_does_not_exist_is_refused_by_name(cloud, shared):
+    _, key = await prepared(cloud, shared)
+    body = {"model": "echo", **CHAT}
+    for priority, status in (("urgent", 400), ("batch", 200)):
+        answer = await cloud.ask(
+            "POST",
+            "/v1/chat/completions",
+            body,
+            secret=key.secret,
+            **{"x-haneul-priority": priority},
+        )
+        assert answer.status == status
+        if status == 400:
+            assert answer.error()["param"] == "x-haneul-priority"
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"model":7}', b'{"model":"echo","x":1}', b"\xff"])
 async def test_bad_bodies_of_haneuls_own_addresses_are_400(cloud, body):
     admin = await cloud.make_key(scopes=("admin",))
