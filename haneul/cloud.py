@@ -44,6 +44,7 @@ from haneul.services.metrics import Metrics
 from haneul.services.roster import Roster
 from haneul.services.sessions import Sessions
 from haneul.services.targets import Target, Targets
+from haneul.services.tune.background import Background
 from haneul.store import ledger as ledger_queries
 from haneul.store.database import Database, open_database
 from haneul.store.ledger import ChipHourRow
@@ -141,6 +142,15 @@ class Cloud:
         )
         stack.push_async_callback(self.roster.aclose)
         await self.roster.follow()
+        tuning = Background(
+            config,
+            database=self.database,
+            client=self.client,
+            targets=self.targets,
+            chip=self.chip,
+        )
+        stack.push_async_callback(tuning.aclose)
+        tuning.open()
         owned = asyncio.create_task(self._book_owned(), name="owned")
         stack.push_async_callback(_cancel, owned)
         await self._listen()

@@ -36,7 +36,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     slots: Annotated[int, Meta(ge=1, le=64)] = 4  # sequences one engine decodes at a time
     context_tokens: Annotated[int, Meta(ge=0, le=1_048_576)] = 0  # per sequence; 0: up to 4,096
-    threads: Annotated[int, Meta(ge=0, le=1024)] = 0  # of one engine; 0: one per core
+    threads: Annotated[int, Meta(ge=0, le=1024)] = 0  # of one engine; 0: chosen by measuring
+    tune: bool = True  # each new model is measured for its best setup, at a quiet moment
 
     queue_max: Annotated[int, Meta(ge=0, le=10_000)] = 64  # requests waiting for one engine
     in_flight_max: Annotated[int, Meta(ge=1, le=4096)] = 512  # requests in the whole gateway

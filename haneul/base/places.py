@@ -42,3 +42,13 @@ def logs(home: Path) -> Path:
 def blobs(home: Path) -> Path:
     """The folder of model files."""
     return home / "models"
+
+
+def derived(home: Path) -> Path:
+    """The folder of model files that were requantised here."""
+    return home / "models" / "derived"
+
+
+def native(home: Path) -> Path:
+    """The folder of kernels that were built on this machine."""
+    return home / "native"

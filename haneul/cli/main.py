@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from haneul import __version__
-from haneul.cli import chips, doctor, engines, keys, models, running, talk, up, usage
+from haneul.cli import chips, doctor, engines, keys, models, running, talk, tune, up, usage
 
 
 @click.group(
@@ -24,6 +24,7 @@ from haneul.cli import chips, doctor, engines, keys, models, running, talk, up, 
         usage.usage,
         usage.trace,
         chips.chips,
+        tune.tune,
         doctor.doctor,
     ],
 )

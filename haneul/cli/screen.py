@@ -21,7 +21,7 @@ from haneul.models import catalogue
 from haneul.models.catalogue import Entry
 from haneul.services import tariff
 from haneul.services.keys import Made
-from haneul.services.roster import CONTEXT_TOKENS
+from haneul.services.specs import CONTEXT_TOKENS
 from haneul.services.targets import Target
 from haneul.services.tariff import Forecast
 

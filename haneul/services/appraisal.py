@@ -144,20 +144,16 @@ class Appraiser:
 
     async def _watch(self) -> None:
         """Measures models that were loaded by a request, once nobody asks them anything."""
-        seen: set[str | None] = set()
+        seen: set[tuple[str | None, str | None]] = set()
         while True:
             await asyncio.sleep(LOOK_S)
             for target in self._targets.every():
                 is_idle = target.gate.busy.inside == 0 and target.gate.waiting == 0
-                if (
-                    target.replica
-                    and target.state == READY
-                    and is_idle
-                    and target.digest not in seen
-                ):
+                engine = (target.digest, target.engine_version)
+                if target.replica and target.state == READY and is_idle and engine not in seen:
                     try:
                         await self.speeds(target)
-                        seen.add(target.digest)
+                        seen.add(engine)
                     except (HaneulError, TimeoutError) as error:
                         log.warning("not_measured", model=target.model, reason=str(error))
 

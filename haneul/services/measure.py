@@ -90,7 +90,7 @@ async def _stream(
     async with reply:
         if reply.status != 200:
             raise EngineFailed(f"The engine answered its measurement with status {reply.status}.")
-        async for chunk in _chunks(reply):
+        async for chunk in chunks(reply):
             if chunk.usage and chunk.usage.completion_tokens:
                 count, last = chunk.usage.completion_tokens, time.monotonic()
                 first = first or last
@@ -101,7 +101,8 @@ async def _stream(
     return count, first, last
 
 
-async def _chunks(reply: http.Reply) -> AsyncIterator[Chunk]:
+async def chunks(reply: http.Reply) -> AsyncIterator[Chunk]:
+    """The events of a streamed answer as they come."""
     rest = b""
     async for data in reply.chunks():
         *events, rest = (rest + data).split(b"\n\n")

@@ -14,7 +14,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 from msgspec import Struct
@@ -63,19 +63,47 @@ class Spec(Struct, frozen=True, kw_only=True):
     context_tokens: int  # per sequence; 0: the engine chooses
     threads: int  # 0: the engine chooses
     queue: int
+    kernel: str = "auto"
+    options: dict[str, Any] = {}  # of that kernel
+    setup: str = ""  # what tuning chose, in words; "": nothing was chosen
+
+
+def command(spec: Spec, socket: str) -> list[str]:
+    """How the engine of a spec is started."""
+    options = {
+        "--uds": socket,
+        "--name": spec.model,
+        "--slots": spec.slots,
+        "--context": spec.context_tokens,
+        "--threads": spec.threads,
+        "--queue": spec.queue,
+        "--kernel": spec.kernel,
+        "--options": msgspec.json.encode(spec.options).decode() if spec.options else "",
+    }
+    given = [text for name, value in options.items() if value for text in (name, str(value))]
+    engine = [sys.executable, "-m", "haneul.engine", str(spec.path)]
+    return [*engine, *given, "--die-with-parent"]
+
+
+def environment() -> dict[str, str]:
+    """The few variables that an engine is given."""
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
 
 
 class Replica:
-    """The process of one Spec."""
+    """The process of one Spec. A second one of the same model is told apart by its number."""
 
-    def __init__(self, spec: Spec, *, client: http.Client, run: Path, logs: Path) -> None:
+    def __init__(
+        self, spec: Spec, *, client: http.Client, run: Path, logs: Path, number: int = 1
+    ) -> None:
         self.spec = spec
         self.state = STOPPED
         self.restarts = 0
         self.reason = ""  # why it last ended, in words
         self.process: asyncio.subprocess.Process | None = None
         self.load_s: float | None = None
-        name = "".join(letter if letter.isalnum() else "-" for letter in spec.model)[:40]
+        name = "".join(letter if letter.isalnum() else "-" for letter in spec.model)[:36]
+        name += f"-{number}" if number > 1 else ""
         self.address = http.unix(str(run / f"{name}.sock"))
         self._log_path = logs / f"engine-{name}.log"
         self._client = client
@@ -84,8 +112,9 @@ class Replica:
 
     @property
     def engine_version(self) -> str:
-        """The kernel and its release."""
-        return f"xllamacpp {version('xllamacpp')}"
+        """The kernels' release, and the setup where one was chosen."""
+        release = f"xllamacpp {version('xllamacpp')}"
+        return f"{release} ({self.spec.setup})" if self.spec.setup else release
 
     def start(self) -> None:
         """Begins to keep the process alive; returns at once."""
@@ -151,11 +180,11 @@ class Replica:
     async def _spawn(self) -> None:
         with await asyncio.to_thread(self._open_files) as output:
             self.process = await asyncio.create_subprocess_exec(
-                *self._command(),
+                *command(self.spec, self.address.uds),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
+                env=environment(),
                 start_new_session=True,  # Ctrl-C in the terminal is for the cloud, not for it
             )
 
@@ -166,20 +195,6 @@ class Replica:
             self._log_path.unlink()
         Path(self.address.uds).unlink(missing_ok=True)
         return self._log_path.open("ab")
-
-    def _command(self) -> list[str]:
-        spec = self.spec
-        options = {
-            "--uds": self.address.uds,
-            "--name": spec.model,
-            "--slots": spec.slots,
-            "--context": spec.context_tokens,
-            "--threads": spec.threads,
-            "--queue": spec.queue,
-        }
-        given = [text for name, value in options.items() if value for text in (name, str(value))]
-        engine = [sys.executable, "-m", "haneul.engine", str(spec.path)]
-        return [*engine, *given, "--die-with-parent"]
 
     async def _until_ready(self) -> bool:
         """Whether the engine came up; False when it ended or took too long."""

@@ -5,15 +5,16 @@ added, prices that changed, whoever changed them.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection
 
 from haneul.base import http
 from haneul.base.config import Config
-from haneul.base.errors import NotEnoughMemory
+from haneul.base.errors import HaneulError, NotEnoughMemory
 from haneul.base.log import logger
 from haneul.base.places import logs, socket_folder
 from haneul.chips.chip import Chip
@@ -24,8 +25,12 @@ from haneul.chips.shape import Shape
 from haneul.models.hub import shape
 from haneul.services.gate import Gate
 from haneul.services.remote import PlainTransport, Transport
-from haneul.services.replica import STOPPED, Replica, Spec
+from haneul.services.replica import FAILED, READY, STOPPED, Replica
+from haneul.services.specs import context, spec_of
 from haneul.services.targets import EMBEDDED, Target, Targets, always_ready
+from haneul.services.tune import axes
+from haneul.services.tune.kept import setup_for
+from haneul.services.tune.setup import Setup
 from haneul.store import engines as engine_queries
 from haneul.store import models as model_queries
 from haneul.store import prices as price_queries
@@ -35,8 +40,9 @@ from haneul.store.models import ModelRow
 from haneul.store.prices import PriceRow
 
 FOLLOW_S = 2.0
-ENGINE_QUEUE = 128  # ours is the queue of requests; theirs holds the answers of one with a high n
-CONTEXT_TOKENS = 4096  # per sequence, unless the model was trained for less
+RETRY_CHANGE_S = 300.0  # after a new setup that did not come up
+RETIRE_LOOK_S = 0.5
+RETIRE_AFTER_S = 10.0  # that nobody has been at a replaced engine
 log = logger("roster")
 
 Priced = Callable[[ModelRow], Awaitable[PriceRow]]
@@ -48,6 +54,7 @@ class Known(Struct, frozen=True):
     models: list[ModelRow]
     engines: list[EngineRow]
     prices: dict[tuple[str, str], PriceRow]
+    setups: dict[str, Setup]  # what tuning chose, by digest
 
 
 class Roster:
@@ -72,6 +79,10 @@ class Roster:
         self._follower: asyncio.Task[None] | None = None
         self._refreshing = asyncio.Lock()
         self.shapes: dict[str, Shape] = {}  # of the embedded models, by public name
+        self._setups: dict[str, Setup] = {}
+        self._numbers = itertools.count(2)  # of the replicas that replace others
+        self._changing: dict[str, asyncio.Task[None]] = {}  # by public name
+        self._retiring: set[asyncio.Task[None]] = set()
 
     async def follow(self) -> None:
         """Brings the targets up to date now, and every two seconds from now on."""
@@ -92,7 +103,8 @@ class Roster:
             await self._refresh()
 
     async def _refresh(self) -> None:
-        known = await self._database.ask(_read)
+        known = await self._database.ask(self._read)
+        self._setups = known.setups
         wanted = {row.name: row for row in known.models}
         for target in [target for target in self._targets.every() if target.replica]:
             row = wanted.get(target.model)
@@ -100,6 +112,7 @@ class Roster:
                 await self._drop(target)
         for row in known.models:
             target_here = self._targets.embedded(row.name) or self._add(row)
+            self._follow_setup(target_here, row)
             found = known.prices.get((row.name, EMBEDDED))
             target_here.price = found or target_here.price or await self._priced(row)
         self._targets.set_remote(
@@ -119,18 +132,21 @@ class Roster:
         log.info("target_removed", model=target.model)
 
     def _add(self, row: ModelRow) -> Target:
+        target = self._target(row, number=1)
+        self.shapes[row.name] = shape(row)
+        self._targets.put_embedded(target)
+        return target
+
+    def _target(self, row: ModelRow, *, number: int) -> Target:
+        """A model with the setup that holds for it now, its engine not started yet."""
         config = self._config
-        context_tokens = context(config, row)
-        spec = Spec(
-            model=row.name,
-            path=Path(row.path),
-            slots=config.slots,
-            context_tokens=context_tokens,
-            threads=config.threads,
-            queue=ENGINE_QUEUE,
-        )
+        spec = spec_of(config, row, self._setups.get(row.digest), chip=self._chip.id)
         replica = Replica(
-            spec, client=self._client, run=socket_folder(config.home), logs=logs(config.home)
+            spec,
+            client=self._client,
+            run=socket_folder(config.home),
+            logs=logs(config.home),
+            number=number,
         )
 
         async def ready(within_s: float) -> None:
@@ -138,7 +154,7 @@ class Roster:
                 await asyncio.to_thread(self.check_memory, row)
             await replica.ready(within_s)
 
-        target = Target(
+        return Target(
             model=row.name,
             engine=EMBEDDED,
             upstream_model=row.name,
@@ -149,13 +165,55 @@ class Roster:
             digest=row.digest,
             engine_version=replica.engine_version,
             chip=self._chip.id,
-            context_tokens=context_tokens,
+            context_tokens=spec.context_tokens,
             created_us=row.pulled_us,
             replica=replica,
         )
-        self.shapes[row.name] = shape(row)
-        self._targets.put_embedded(target)
-        return target
+
+    def _follow_setup(self, target: Target, row: ModelRow) -> None:
+        """Takes over a setup that was chosen meanwhile: at once where no engine runs."""
+        assert target.replica is not None
+        spec = spec_of(self._config, row, self._setups.get(row.digest), chip=self._chip.id)
+        if spec == target.replica.spec or row.name in self._changing:
+            return
+        if target.state in (STOPPED, FAILED):
+            self._targets.put_embedded(self._target(row, number=next(self._numbers)))
+            self._retire(target)  # a request on its way to it may start it yet
+        elif target.state == READY:
+            task = asyncio.create_task(self._change(target, row), name=f"change {row.name}")
+            self._changing[row.name] = task
+
+    async def _change(self, old: Target, row: ModelRow) -> None:
+        """Starts the engine with its new setup beside the old one, then sends requests there.
+
+        No request is lost: those at the old engine end there, and it stays until nobody has been
+        at it for a while. Where the new one does not come up, the old one stays.
+        """
+        new = self._target(row, number=next(self._numbers))
+        assert new.replica is not None
+        try:
+            await new.ready(self._config.first_token_s)
+        except BaseException as error:
+            await new.replica.stop()
+            log.warning("setup_not_taken", model=row.name, reason=str(error))
+            if not isinstance(error, HaneulError):
+                raise
+            await asyncio.sleep(RETRY_CHANGE_S)
+        else:
+            if self._targets.embedded(row.name) is old:
+                new.price = old.price
+                self._targets.put_embedded(new)
+                log.info("setup_taken", model=row.name, setup=new.replica.spec.setup)
+                self._retire(old)
+            else:  # removed or replaced meanwhile
+                await new.replica.stop()
+        finally:
+            self._changing.pop(row.name, None)
+
+    def _retire(self, target: Target) -> None:
+        task = asyncio.create_task(_stop_when_idle(target), name=f"retire {target.model}")
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
 
     def check_memory(self, row: ModelRow) -> None:
         """Raises NotEnoughMemory, saying how much is missing, before an engine is started."""
@@ -183,16 +241,34 @@ class Roster:
         return Gate(inside_max=inside_max, queue_max=config.queue_max, queue_s=config.queue_s)
 
     async def aclose(self) -> None:
-        """Stops following."""
-        if self._follower is not None:
-            self._follower.cancel()
-            await asyncio.gather(self._follower, return_exceptions=True)
+        """Stops following, and the engines that are no target any more."""
+        own = [self._follower, *self._changing.values(), *self._retiring]
+        running = [task for task in own if task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def _read(self, connection: Connection) -> Known:
+        known = _read(connection)
+        chip, versions = self._chip.id, axes.versions(self._config.home, self._chip.id)
+        found = {
+            row.digest: setup_for(connection, row.digest, chip, versions) for row in known.models
+        }
+        setups = {digest: setup for digest, setup in found.items() if setup is not None}
+        return msgspec.structs.replace(known, setups=setups)
 
 
-def context(config: Config, row: ModelRow) -> int:
-    """Tokens of context per sequence: as configured, or 4,096, never more than was trained."""
-    trained = shape(row).context_tokens or CONTEXT_TOKENS
-    return min(config.context_tokens or CONTEXT_TOKENS, trained)
+async def _stop_when_idle(target: Target) -> None:
+    """Stops a replaced engine once nobody has been at it for a while; at once when cancelled."""
+    assert target.replica is not None
+    idle_s = 0.0
+    try:
+        while idle_s < RETIRE_AFTER_S:
+            await asyncio.sleep(RETIRE_LOOK_S)
+            is_idle = target.gate.busy.inside == 0 and target.gate.waiting == 0
+            idle_s = idle_s + RETIRE_LOOK_S if is_idle else 0.0
+    finally:
+        await target.replica.stop()
 
 
 def _read(connection: Connection) -> Known:
@@ -202,4 +278,4 @@ def _read(connection: Connection) -> Known:
         (price_queries.ANY_MODEL, row.name) for row in engines
     ]
     found = {pair: price_queries.in_force(connection, *pair) for pair in wanted}
-    return Known(models, engines, {pair: price for pair, price in found.items() if price})
+    return Known(models, engines, {pair: price for pair, price in found.items() if price}, {})

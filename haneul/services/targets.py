@@ -106,7 +106,7 @@ class Targets:
         return self._embedded.get(model)
 
     def put_embedded(self, target: Target) -> None:
-        """Adds an embedded target; one of the same name must have been removed before."""
+        """Adds an embedded target; one it replaces is the caller's to stop."""
         self._embedded[target.model] = target
 
     def remove_embedded(self, model: str) -> Target | None:

@@ -1,0 +1,44 @@
+"""Which engine process a model gets: its context, its slots, and the setup that was chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from haneul.base.config import Config
+from haneul.models.hub import shape
+from haneul.services.replica import Spec
+from haneul.services.tune.native import native_folder
+from haneul.services.tune.setup import NATIVE, Setup, kernel_options, show, weights_path
+from haneul.store.models import ModelRow
+
+ENGINE_QUEUE = 128  # ours is the queue of requests; theirs holds the answers of one with a high n
+CONTEXT_TOKENS = 4096  # per sequence, unless the model was trained for less
+
+
+def context(config: Config, row: ModelRow) -> int:
+    """Tokens of context per sequence: as configured, or 4,096, never more than was trained."""
+    trained = shape(row).context_tokens or CONTEXT_TOKENS
+    return min(config.context_tokens or CONTEXT_TOKENS, trained)
+
+
+def spec_of(config: Config, row: ModelRow, setup: Setup | None = None, *, chip: str = "") -> Spec:
+    """The process for a model with a setup; without one, or where its files are gone, the default.
+
+    Threads that were configured stand above those that were chosen.
+    """
+    chosen = setup or Setup()
+    path = weights_path(config.home, Path(row.path), row.digest, chosen)
+    native = native_folder(config.home, chip)
+    if not path.is_file() or (chosen.library == NATIVE and native is None):
+        chosen, path, native = Setup(), Path(row.path), None
+    return Spec(
+        model=row.name,
+        path=path,
+        slots=config.slots,
+        context_tokens=context(config, row),
+        threads=config.threads or chosen.threads,
+        queue=ENGINE_QUEUE,
+        kernel=chosen.kernel,
+        options=kernel_options(chosen, native),
+        setup=show(chosen) if chosen != Setup() else "",
+    )

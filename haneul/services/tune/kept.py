@@ -1,0 +1,100 @@
+"""What a search found, as rows of the store, and the setup that holds for a model."""
+
+from __future__ import annotations
+
+from statistics import median
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import Connection
+
+from haneul.base.ids import new_id
+from haneul.base.units import MILLION, now_us
+from haneul.services.tune.chooser import Purpose, Trial, noise
+from haneul.services.tune.search import Found
+from haneul.services.tune.setup import Setup, read
+from haneul.store import tunings
+from haneul.store.models import ModelRow
+from haneul.store.tunings import TrialRow, TuningRow
+
+MILLI = 1000
+MEASURED, LOST = "measured", "lost"
+
+
+class Kept(Struct, frozen=True):
+    """A search and all it tried, as it is stored."""
+
+    tuning: TuningRow
+    trials: list[TrialRow]
+
+
+def rows(found: Found, row: ModelRow, *, chip: str, versions: str, purpose: Purpose) -> Kept:
+    """The search as rows, with ids of their own."""
+    tuning_id = new_id("tun")
+    ids = {trial.setup.key: new_id("try") for trial in found.trials}
+    used = found.choices[purpose]
+    tuning = TuningRow(
+        id=tuning_id,
+        model=row.name,
+        digest=row.digest,
+        chip=chip,
+        versions=versions,
+        purpose=purpose,
+        default_trial=ids[found.default.setup.key],
+        single_trial=ids[found.choices["single"].trial.setup.key],
+        many_trial=ids[found.choices["many"].trial.setup.key],
+        used_trial=ids[used.trial.setup.key],
+        said=used.why,
+        load=msgspec.json.encode(found.load).decode(),
+        took_us=round(found.took_s * MILLION),
+        created_us=now_us(),
+    )
+    made = [
+        _trial_row(trial, row, chip=chip, id=ids[trial.setup.key], tuning_id=tuning_id)
+        for trial in found.trials
+    ]
+    return Kept(tuning, made)
+
+
+def setup_for(connection: Connection, digest: str, chip: str, versions: str) -> Setup | None:
+    """The setup that was chosen for a file on a chip; None where nothing was searched yet."""
+    held = tunings.newest(connection, digest=digest, chip=chip, versions=versions)
+    return None if held is None else read(held[1].setup)
+
+
+def _trial_row(trial: Trial, row: ModelRow, *, chip: str, id: str, tuning_id: str) -> TrialRow:
+    plain = TrialRow(
+        id=id,
+        tuning_id=tuning_id,
+        model=row.name,
+        digest=row.digest,
+        chip=chip,
+        setup=trial.setup.key,
+        kernel=trial.kernel or None,
+        state=LOST if trial.lost else MEASURED,
+        reason=trial.lost or None,
+        rounds=len(trial.samples),
+        memory_bytes=trial.memory_bytes,
+        created_us=trial.began_us,
+    )
+    return msgspec.structs.replace(plain, **_figures(trial))
+
+
+def _figures(trial: Trial) -> dict[str, int]:
+    """Whole numbers in the store's units."""
+    found: dict[str, int] = {}
+    if trial.samples:
+        for name in ("single", "together", "shared"):
+            found[f"{name}_milli"] = round(MILLI * _middle(trial, name))
+        for name in ("ttft", "together_ttft"):
+            found[f"{name}_us"] = round(MILLION * _middle(trial, f"{name}_s"))
+        found["spread_millionths"] = round(MILLION * noise(trial, "both"))
+    if trial.loss is not None:
+        for name in ("low", "mid", "high"):
+            found[f"loss_{name}"] = round(MILLION * getattr(trial.loss, name))
+    return found
+
+
+def _middle(trial: Trial, name: str) -> float:
+    values: list[float] = [getattr(sample, name) for sample in trial.samples]
+    return median(values)

@@ -1,0 +1,308 @@
+"""The measured search for a model's best setup.
+
+Every setup gets one round; those that could be best get two more, in turns with the default, so
+that a machine that slows down slows all of them. A search that was interrupted goes on where it
+was when `run` is called again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from haneul.base import http
+from haneul.base.log import logger
+from haneul.base.units import now_us
+from haneul.services.replica import Spec
+from haneul.services.tune import axes, quality
+from haneul.services.tune.axes import Scope
+from haneul.services.tune.candidate import STEPPED_IN, Candidate, Lost
+from haneul.services.tune.chooser import LOSS_MAX, PURPOSES, Choice, Purpose, Trial, choose, score
+from haneul.services.tune.load import Load, fitting_load, measure
+from haneul.services.tune.processes import QUIET_SHARE, Clock, NotQuiet, until_quiet
+from haneul.services.tune.setup import Setup, show
+
+ROUNDS = 3
+FINALISTS_PER_PURPOSE = 2
+ALIVE_MAX = 3  # engines that stay loaded at a time
+QUIET_WITHIN_S = 30.0
+DISTURBED_MAX = 2  # rounds that are repeated because others worked meanwhile
+BUDGET_S, FULL_BUDGET_S = 90.0, 900.0
+FORMATS = 2  # the stage of the weights' formats
+LATE = "not tried: the time of the search was up"
+log = logger("tune")
+
+SpecOf = Callable[[Setup], Spec]
+Prepare = Callable[[Setup], Awaitable[None]]  # makes the files that a setup needs; raises Lost
+OnNews = Callable[[str], None]
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """What a search found out."""
+
+    load: Load
+    default: Trial
+    trials: tuple[Trial, ...]  # all, the default first
+    choices: dict[Purpose, Choice]
+    took_s: float
+
+
+class Search:
+    """Finds the best setups of one model. `run` may be cancelled and called again."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        *,
+        spec_of: SpecOf,
+        prepare: Prepare,
+        run_folder: Path,
+        client: http.Client,
+        has_room: Callable[[], bool],
+        on_news: OnNews,
+        is_quiet_needed: bool = True,
+        loss_max: float = LOSS_MAX,
+    ) -> None:
+        self._scope = scope
+        self._spec_of = spec_of
+        self._prepare = prepare
+        self._run_folder = run_folder
+        self._client = client
+        self._has_room = has_room  # whether one more engine fits into memory
+        self._say = on_news
+        self._is_quiet_needed = is_quiet_needed
+        self._loss_max = loss_max
+        self._trials: dict[str, Trial] = {}
+        self._alive: dict[str, Candidate] = {}
+        self._load: Load | None = None
+        self._words: list[str] = []  # that the default setup takes at the places of the text
+        self._spent_s = 0.0
+        self._number = 0
+        self.default = Setup()
+
+    async def run(self) -> Found:
+        """Measures what is left to measure. Raises NotQuiet, and Lost when the default is."""
+        began = time.monotonic()
+        try:
+            await self._first_rounds(began)
+            await self._final_rounds()
+            await self._losses()
+        finally:
+            self._spent_s += time.monotonic() - began
+            await self._end_all()
+        return self._found()
+
+    # the stages
+    async def _first_rounds(self, began: float) -> None:
+        await self._try(self.default)
+        default = self._trials[self.default.key]
+        if default.lost:
+            raise Lost(f"The model cannot be served as it is: {default.lost}")
+        scope, full = self._scope, self._scope.is_full
+        stages: list[Callable[[Setup], Sequence[Setup]]] = [
+            lambda _: scope.kernels,
+            lambda best: axes.thread_setups(best, scope.cores, is_full=full),
+            lambda best: axes.format_setups(best, scope.formats),
+            lambda best: axes.further_setups(best) if full else [],
+        ]
+        budget_s = FULL_BUDGET_S if full else BUDGET_S
+        for number, stage in enumerate(stages):
+            starts = self._leaders() + (self._unreadable() if number == FORMATS else [])
+            for setup in _each([one for start in starts for one in stage(start)]):
+                is_late = self._spent_s + time.monotonic() - began > budget_s
+                await self._try(setup, is_late=is_late)
+
+    async def _final_rounds(self) -> None:
+        finalists = self._finalists()
+        for number in range(1, ROUNDS):
+            turn = [self.default, *finalists]
+            for setup in turn if number % 2 else turn[::-1]:
+                if len(self._trials[setup.key].samples) <= number:
+                    await self._again(setup)
+
+    async def _losses(self) -> None:
+        """The quality of other weights, where they would otherwise be chosen or nearly so."""
+        wanted = [
+            setup
+            for setup in self._finalists()
+            if setup.weights and self._trials[setup.key].loss is None
+        ]
+        if not wanted:
+            return
+        self._say("measuring what the other weights cost in quality")
+        own = await self._candidate(self.default)
+        tokens = await own.guarded(
+            quality.text_tokens(own.client, context_tokens=own.spec.context_tokens)
+        )
+        before = await own.guarded(quality.scores(own.client, tokens))
+        for setup in wanted:
+            try:
+                candidate = await self._candidate(setup)
+                after = await candidate.guarded(quality.scores(candidate.client, tokens))
+            except Lost as error:
+                await self._lose(setup, error.message)
+                continue
+            self._note(setup, loss=quality.loss(before, after))
+
+    # one setup
+    async def _try(self, setup: Setup, *, is_late: bool = False) -> None:
+        """The first round of a setup, unless it had one or is the default under its own name."""
+        if setup.key in self._trials:
+            return
+        self._trials[setup.key] = Trial(setup=setup, began_us=now_us())
+        if is_late:
+            await self._lose(setup, LATE)
+            return
+        try:
+            await self._prepare(setup)
+            candidate = await self._candidate(setup)
+            self._note(setup, kernel=candidate.kernel)
+            if setup != self.default and self._is_default(setup):
+                del self._trials[setup.key]
+                return
+            if self._load is None:
+                context_tokens = candidate.spec.context_tokens
+                self._load = await candidate.guarded(
+                    fitting_load(candidate.client, context_tokens=context_tokens)
+                )
+            await self._check_words(setup, candidate)
+            await self._round(setup, candidate)
+        except Lost as error:
+            await self._lose(setup, error.message)
+        except BaseException:  # interrupted: as if it had not been begun
+            self._trials.pop(setup.key, None)
+            raise
+
+    async def _again(self, setup: Setup) -> None:
+        try:
+            await self._round(setup, await self._candidate(setup))
+        except Lost as error:
+            if setup == self.default:
+                raise
+            await self._lose(setup, error.message)
+
+    async def _round(self, setup: Setup, candidate: Candidate) -> None:
+        """One round that nobody disturbed, noted."""
+        assert self._load is not None
+        for _ in range(DISTURBED_MAX + 1):
+            if self._is_quiet_needed:
+                await until_quiet(QUIET_WITHIN_S)
+            clock = Clock()
+            sample = await candidate.guarded(measure(candidate.client, self._load))
+            others = clock.others_share()
+            if others > QUIET_SHARE and self._is_quiet_needed:
+                self._say(f"others used {others:.0%} of the processors: once more")
+                continue
+            trial = self._trials[setup.key]
+            self._note(setup, samples=(*trial.samples, sample), memory_bytes=candidate.memory_bytes)
+            self._say(
+                f"{show(setup)}: {sample.single:.1f} tok/s alone, {sample.together:.1f} for "
+                f"{self._load.streams}, {sample.shared:.1f} with a shared beginning"
+            )
+            return
+        raise NotQuiet(retry_after_s=60)
+
+    async def _check_words(self, setup: Setup, candidate: Candidate) -> None:
+        """A kernel must take the tokens that the default takes; other weights may differ."""
+        said = await candidate.guarded(quality.next_words(candidate.client))
+        if setup == self.default:
+            self._words = said
+        agreed = quality.agreement(self._words, said)
+        if agreed < quality.AGREEMENT_LEAST and not setup.weights:
+            raise Lost(f"takes other tokens than the default at {1 - agreed:.0%} of the places")
+
+    # what is known so far
+    def _leaders(self) -> list[Setup]:
+        """The best setups so far, for one stream and for several; measured once each."""
+        measured = [trial for trial in self._trials.values() if trial.is_measured]
+        return _each([_best(measured, purpose).setup for purpose in PURPOSES])
+
+    def _unreadable(self) -> list[Setup]:
+        """Kernels that cannot serve the file as it is, and perhaps can in another format."""
+        lost = [setup for setup in self._scope.kernels if setup.key in self._trials]
+        return [setup for setup in lost if STEPPED_IN in self._trials[setup.key].lost]
+
+    def _finalists(self) -> list[Setup]:
+        """Setups that may yet beat the default, the best few of each purpose."""
+        default = self._trials[self.default.key]
+        kept: dict[str, Setup] = {}
+        for purpose in PURPOSES:
+            better = [
+                trial
+                for trial in self._trials.values()
+                if trial.is_measured and score(trial, purpose) > score(default, purpose)
+            ]
+            better.sort(key=lambda trial: -score(trial, purpose))
+            kept |= {trial.setup.key: trial.setup for trial in better[:FINALISTS_PER_PURPOSE]}
+        kept.pop(self.default.key, None)
+        return list(kept.values())
+
+    def _is_default(self, setup: Setup) -> bool:
+        kernel = self._trials[self.default.key].kernel
+        is_named = self._trials[setup.key].kernel == kernel
+        return is_named and setup == replace(self.default, kernel=setup.kernel)
+
+    def _note(self, setup: Setup, **news: object) -> None:
+        self._trials[setup.key] = replace(self._trials[setup.key], **news)
+
+    async def _lose(self, setup: Setup, reason: str) -> None:
+        if (candidate := self._alive.pop(setup.key, None)) is not None:
+            await candidate.close()
+        self._note(setup, lost=reason)
+        self._say(f"{show(setup)}: lost, {reason}")
+        log.info("setup_lost", setup=show(setup), reason=reason)
+
+    def _found(self) -> Found:
+        assert self._load is not None
+        default = self._trials[self.default.key]
+        others = [trial for trial in self._trials.values() if trial is not default]
+        choices = {
+            purpose: choose(default, others, purpose, loss_max=self._loss_max)
+            for purpose in PURPOSES
+        }
+        return Found(
+            load=self._load,
+            default=default,
+            trials=(default, *others),
+            choices=choices,
+            took_s=self._spent_s,
+        )
+
+    # engines
+    async def _candidate(self, setup: Setup) -> Candidate:
+        """The running engine of a setup; the oldest of the others makes room for it."""
+        if (found := self._alive.pop(setup.key, None)) is not None:
+            self._alive[setup.key] = found
+            return found
+        while self._alive and (len(self._alive) >= ALIVE_MAX or not self._has_room()):
+            await self._alive.pop(next(iter(self._alive))).close()
+        if not self._has_room():
+            raise Lost("not enough memory is free")
+        self._number += 1
+        socket = self._run_folder / f"tune-{os.getpid()}-{self._number}.sock"
+        candidate = Candidate(self._spec_of(setup), socket, self._client)
+        try:
+            await candidate.start()
+        except BaseException:
+            await asyncio.shield(candidate.close())
+            raise
+        self._alive[setup.key] = candidate
+        return candidate
+
+    async def _end_all(self) -> None:
+        alive, self._alive = self._alive, {}
+        await asyncio.gather(*(candidate.close() for candidate in alive.values()))
+
+
+def _best(trials: Sequence[Trial], purpose: Purpose) -> Trial:
+    return max(trials, key=lambda trial: score(trial, purpose))
+
+
+def _each(setups: Sequence[Setup]) -> list[Setup]:
+    return list({setup.key: setup for setup in setups}.values())
