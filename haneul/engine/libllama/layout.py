@@ -109,7 +109,7 @@ class Layout(Struct, frozen=True):
 
 def pinned_layout() -> Layout:
     """The layout of the wheel that this project pins."""
-    return Layout("11549", _in_order(_MODEL), _in_order(_CONTEXT))
+    return Layout("b11549", _in_order(_MODEL), _in_order(_CONTEXT))
 
 
 def read_layout(file: Path) -> Layout:
@@ -135,7 +135,7 @@ def layout_program() -> str:
             size = c.sizeof(_KINDS[known[name][0]])
             what = f"sizeof(((struct llama_{struct}_params *)0)->{name})"
             lines.append(f'_Static_assert({what} == {size}, "{name}");')
-    lines += ["", "int main(void) {", '    printf("{\\"version\\": \\"header\\"");']
+    lines += ["", "int main(void) {", '    printf("{\\"version\\": \\"\\"");']
     for struct, known, needed in structs:
         kind = f"struct llama_{struct}_params"
         said = f', \\"{struct}_params\\": {{\\"size\\": %zu, \\"fields\\": {{'

@@ -94,6 +94,9 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {  # llama_… -> (result, 
     "memory_seq_cp": (None, (_P, _I, _I, _I, _I)),
     "memory_seq_rm": (_B, (_P, _I, _I, _I)),
     "memory_seq_pos_max": (_I, (_P, _I)),
+    "state_seq_get_size": (_Z, (_P, _I)),
+    "state_seq_get_data": (_Z, (_P, c.POINTER(c.c_uint8), _Z, _I)),
+    "state_seq_set_data": (_Z, (_P, c.POINTER(c.c_uint8), _Z, _I)),
     "decode": (_I, (_P, Batch)),
     "get_logits": (_P, (_P,)),
     "get_logits_ith": (_P, (_P, _I)),
@@ -158,6 +161,7 @@ class Library:
         self._log = Log(self._hear)  # kept: C holds only its address
         self.log_set(self._log, None)
         self.backend_init()
+        self.name = layout.version or self.version().decode()  # for people
 
     def __getattr__(self, name: str) -> Any:  # what setattr above has put there, for the types
         raise AttributeError(name)
