@@ -27,6 +27,7 @@ from haneul.base.gguf import Header, check_file
 from haneul.base.log import open_log
 from haneul.engine.llama_server.kernel import Settings
 from haneul.engine.opening import KERNELS, Opening, Plan
+from haneul.engine.pooling import MEAN, only_pools, pooling_of
 from haneul.engine.protect import cores, die_with_parent, protect
 from haneul.engine.server import Engine
 from haneul.engine.slots import Slots
@@ -157,6 +158,8 @@ async def serve(options: argparse.Namespace, header: Header) -> int:
             slots=options.slots,
             threads=options.threads or cores(),
             folder=kernel_folder(options.uds),
+            pooling=pooling_of(header.metadata) or MEAN,
+            only_pools=only_pools(header.metadata),
         ),
     )
     opening = Opening(plan, header.metadata)

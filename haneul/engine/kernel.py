@@ -62,6 +62,13 @@ class Vectors(Struct, frozen=True):
     prompt_tokens: int
 
 
+class Ranks(Struct, frozen=True):
+    """How well each document answers the query (the model's own scale, higher is better)."""
+
+    scores: list[float]
+    prompt_tokens: int  # of all pairs
+
+
 class Terms(Struct, frozen=True, kw_only=True):
     """How one sequence is to be run, beside what its request says."""
 
@@ -89,6 +96,8 @@ class Kernel(Protocol):
     ) -> AsyncGenerator[Piece, None]: ...
 
     async def embed(self, inputs: list[Prompt]) -> Vectors: ...
+
+    async def rerank(self, query: str, documents: list[str]) -> Ranks: ...
 
     async def tokenise(self, text: str, *, with_special: bool) -> list[int]: ...
 

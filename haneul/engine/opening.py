@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from haneul.base.log import logger
 from haneul.engine.kernel import Facts, Kernel
@@ -74,7 +75,7 @@ class Opening:
 
     def _order(self) -> list[str]:
         asked = self._plan.kernel
-        if asked == "llama-server":
+        if asked == "llama-server" or self._plan.settings.only_pools:
             return []
         return ["openvino", "libllama"] if asked == "openvino" else ["libllama"]
 
@@ -90,13 +91,7 @@ class Opening:
             adapters=self._plan.adapters,
             options=self._plan.options if name == self._plan.kernel else {},
         )
-        few = Settings(
-            file=settings.file,
-            context_tokens=settings.context_tokens,
-            slots=min(FALLBACK_SLOTS, settings.slots),
-            threads=settings.threads,
-            folder=settings.folder,
-        )
+        few = replace(settings, slots=min(FALLBACK_SLOTS, settings.slots))
         kernel = Speaker(spec, self._llama_server(few), self._metadata)
         self._kernels.append(kernel)
         return kernel

@@ -37,6 +37,7 @@ from haneul.engine.fan_out import fan_out
 from haneul.engine.kernel import Facts, Kernel, Terms
 from haneul.engine.meters import Meters
 from haneul.engine.prompts import as_prompts
+from haneul.engine.rerank import accept_rerank, reranked, text_of
 from haneul.engine.slots import Slots
 from haneul.engine.tally import Tally
 from haneul.engine.terms import terms_of
@@ -47,6 +48,7 @@ _PROMPT_FIELD = {
     "/v1/chat/completions": "messages",
     "/v1/completions": "prompt",
     "/v1/embeddings": "input",
+    "/v1/rerank": "documents",
 }
 
 
@@ -97,6 +99,7 @@ class Engine:
             "/v1/chat/completions": ("POST", self._chat),
             "/v1/completions": ("POST", self._complete),
             "/v1/embeddings": ("POST", self._embed),
+            "/v1/rerank": ("POST", self._rerank),
             "/tokenize": ("POST", self._tokenise),
             "/detokenize": ("POST", self._detokenise),
             "/apply-template": ("POST", self._render),
@@ -252,6 +255,16 @@ class Engine:
         self.meters.tokens["prompt"] += vectors.prompt_tokens
         is_base64 = request.encoding_format == "base64"
         await answer.json(embeddings(vectors, model=self._name, is_base64=is_base64))
+
+    async def _rerank(self, call: Call, answer: Answer) -> None:
+        request = accept_rerank(call.body, self._ready())
+        self._check_model(request.model)
+        documents = [text_of(document) for document in request.documents]
+        with self.slots.admit():
+            async with self.slots.place():
+                ranks = await self._kernel.rerank(request.query, documents)
+        self.meters.tokens["prompt"] += ranks.prompt_tokens
+        await answer.json(reranked(request, ranks, model=self._name))
 
     async def _tokenise(self, call: Call, answer: Answer) -> None:
         facts = self._ready()

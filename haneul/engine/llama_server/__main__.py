@@ -36,9 +36,10 @@ def parameters(spec: Spec) -> xllamacpp.CommonParams:
     p.endpoint_metrics = True
     p.ui = False
     p.verbosity = 1  # errors only
-    if spec.is_embedding:
+    if spec.pooling:
         p.embedding = True
-        p.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+        name = f"LLAMA_POOLING_TYPE_{spec.pooling.upper()}"
+        p.pooling_type = getattr(xllamacpp.llama_pooling_type, name)
     return p
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 
+from haneul.base.errors import UnsupportedValue
 from haneul.base.wire import ChatRequest, CompletionRequest, Message, Sampling
 from haneul.engine.kernel import Prompt
+from haneul.engine.speech.turn import needs_worker
 
 SEEDS = (1 << 32) - 1  # the largest 32-bit number means "random" to the kernel
 LEGACY_MAX_TOKENS = 16  # OpenAI's default of /v1/completions
@@ -24,7 +26,9 @@ _SAME_NAME = (
 
 
 def chat_body(request: ChatRequest, seed: int | None) -> bytes:
-    """The body for the kernel's /v1/chat/completions."""
+    """The body for the kernel's /v1/chat/completions. Raises UnsupportedValue."""
+    if field := needs_worker(request):
+        raise UnsupportedValue(f"This value of '{field}' is not honoured here.", param=field)
     body = _sampling(request, seed) | template_fields(request)
     limit = request.max_completion_tokens or request.max_tokens
     if limit is not None:

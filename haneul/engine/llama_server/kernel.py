@@ -17,14 +17,21 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from haneul.base.errors import BrokenFile, DeadlineExceeded, EngineFailed, EngineUnavailable
+from haneul.base.errors import (
+    BrokenFile,
+    DeadlineExceeded,
+    EngineFailed,
+    EngineUnavailable,
+    UnsupportedValue,
+)
 from haneul.base.http import Address, Client, Reply
 from haneul.base.wire import ChatRequest, CompletionRequest
-from haneul.engine.kernel import Facts, Piece, Prompt, Terms, Vectors
+from haneul.engine.kernel import Facts, Piece, Prompt, Ranks, Terms, Vectors
 from haneul.engine.llama_server.body import chat_body, completion_body, template_fields
 from haneul.engine.llama_server.events import chat_piece, refusal, text_piece
 from haneul.engine.llama_server.process import LlamaProcess
 from haneul.engine.llama_server.spec import Spec
+from haneul.engine.pooling import MEAN, RANK
 from haneul.engine.sse import events
 
 CALL_S = 30.0  # of a small call: tokens, template, counters
@@ -44,6 +51,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     slots: int
     threads: int
     folder: Path  # private; for the kernel's sockets; removed at the end
+    pooling: str = MEAN  # of vectors: mean, cls or last; rank: scores instead of vectors
+    only_pools: bool = False  # writes no text
 
 
 class LlamaKernel:
@@ -52,7 +61,10 @@ class LlamaKernel:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._client = Client()
-        self._main = self._process("main", settings.slots, BATCH_TOKENS)
+        if settings.only_pools:
+            self._main = self._pooled("main")
+        else:
+            self._main = self._process("main", settings.slots, BATCH_TOKENS)
         self._embedding: LlamaProcess | None = None
         self._embedding_lock = asyncio.Lock()
 
@@ -76,16 +88,32 @@ class LlamaKernel:
         return await self._main.died()
 
     def chat(self, request: ChatRequest, terms: Terms) -> AsyncGenerator[Piece, None]:
+        self._check_writes()
         body = chat_body(request, terms.seed)
         return self._stream("/v1/chat/completions", body, chat_piece)
 
     def complete(
         self, prompt: Prompt, request: CompletionRequest, terms: Terms
     ) -> AsyncGenerator[Piece, None]:
+        self._check_writes()
         body = completion_body(prompt, request, terms.seed)
         return self._stream("/completion", body, text_piece)
 
+    async def rerank(self, query: str, documents: list[str]) -> Ranks:
+        if self._settings.pooling != RANK:
+            raise UnsupportedValue("This model does not score documents.", param="model")
+        process = await self._embedder()
+        body = msgspec.json.encode({"query": query, "documents": documents})
+        answer = await self._call("POST", "/v1/rerank", body, to=process.address, within_s=EMBED_S)
+        scores = {one["index"]: float(one["relevance_score"]) for one in answer["results"]}
+        ordered = [scores[index] for index in range(len(documents))]
+        return Ranks(ordered, answer["usage"]["prompt_tokens"])
+
     async def embed(self, inputs: list[Prompt]) -> Vectors:
+        if self._settings.pooling == RANK:
+            raise UnsupportedValue(
+                "This model scores documents; it makes no vectors.", param="model"
+            )
         process = await self._embedder()
         body = msgspec.json.encode({"input": inputs, "encoding_format": "float"})
         answer = await self._call(
@@ -136,12 +164,20 @@ class LlamaKernel:
             )
         )
 
+    def _pooled(self, name: str) -> LlamaProcess:
+        # An input must fit one batch whole: pooling sees only what is in it.
+        return self._process(name, 1, self._settings.context_tokens, pooling=self._settings.pooling)
+
+    def _check_writes(self) -> None:
+        if self._settings.only_pools:
+            raise UnsupportedValue("This model makes vectors or scores, no text.", param="model")
+
     async def _embedder(self) -> LlamaProcess:
+        if self._settings.only_pools:
+            return self._main
         async with self._embedding_lock:
             if self._embedding is None or self._embedding.has_ended:
-                # An input must fit one batch whole: pooling sees only what is in it.
-                batch = self._settings.context_tokens
-                process = self._process("embedding", 1, batch, is_embedding=True)
+                process = self._pooled("embedding")
                 try:
                     await process.start()
                 except BrokenFile as cause:  # the model was loaded before, so the file is good

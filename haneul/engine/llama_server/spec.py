@@ -15,4 +15,4 @@ class Spec(Struct, frozen=True, kw_only=True):
     slots: int
     threads: int
     batch_tokens: int
-    is_embedding: bool = False
+    pooling: str = ""  # of a server of vectors: mean, cls, last or rank; empty: it writes text

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from haneul.base.errors import BrokenFile, EngineFailed, UnsupportedValue
 from haneul.base.wire import ChatRequest, CompletionRequest
-from haneul.engine.kernel import Facts, Kernel, Piece, Prompt, ScoredToken, Terms, Vectors
+from haneul.engine.kernel import Facts, Kernel, Piece, Prompt, Ranks, ScoredToken, Terms, Vectors
 from haneul.engine.speech.asked import chat_job, completion_job, defaults, lacking, stops
 from haneul.engine.speech.spelling import Spelling
 from haneul.engine.speech.template import ChatTemplate
@@ -74,6 +74,9 @@ class Speaker:
 
     async def embed(self, inputs: list[Prompt]) -> Vectors:
         return await self._fallback.embed(inputs)  # which needs no start for it
+
+    async def rerank(self, query: str, documents: list[str]) -> Ranks:
+        return await self._fallback.rerank(query, documents)
 
     async def tokenise(self, text: str, *, with_special: bool) -> list[int]:
         value = {"text": text, "with_special": with_special}
