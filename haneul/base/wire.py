@@ -44,6 +44,7 @@ class Message(Struct, frozen=True, kw_only=True):
     tool_calls: list[Any] | None = None
     tool_call_id: str | None = None
     name: str | None = None
+    reasoning_content: str | None = None  # an assistant's thoughts, as open engines return them
 
 
 class Sampling(Struct, frozen=True, kw_only=True):
@@ -80,6 +81,8 @@ class ChatRequest(Sampling, frozen=True, kw_only=True):
     tools: Annotated[list[dict[str, Any]], Meta(max_length=128)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
+    reasoning_effort: Annotated[str, Meta(max_length=64)] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None  # vLLM's name: what the template is told
     safety_identifier: Annotated[str, Meta(max_length=512)] | None = None
 
 

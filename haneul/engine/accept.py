@@ -3,13 +3,17 @@
 Without effect, and why that is no lie:
 - user, safety_identifier, metadata: for whoever keeps records; an engine keeps none.
 - prompt_cache_key: advice about routing; there is one cache here, and it is always on.
-- a message's name, refusal, annotations, reasoning_content: chat templates have no place for them.
+- a message's name, refusal, annotations, reasoning_content where the chat template has no place for
+  it; reasoning_content of anyone but an assistant.
+- `strict` of a function that the model may call but need not: see haneul.engine.speech.turn.
+- response_format beside a call that must be made: there are no words for it.
 - store: false, modalities: ["text"], service_tier: "auto" or "default",
   include_obfuscation: false: they ask for what is done anyway. Any other value is refused.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -28,7 +32,7 @@ from haneul.base.wire import (
     decode,
     embedding_decoder,
 )
-from haneul.engine.json_schema import check_schema
+from haneul.engine.json_schema import check_regex, check_schema
 from haneul.engine.kernel import Facts
 
 SEQUENCES_MAX = 128  # of one request: prompts times choices
@@ -47,8 +51,11 @@ EMBEDDING_FIELDS = frozenset(EmbeddingRequest.__struct_fields__)
 _MESSAGE_FIELDS = frozenset(Message.__struct_fields__) | {
     "refusal",
     "annotations",
-    "reasoning_content",
 }
+_EFFORTS = ("none", "minimal", "low", "medium", "high")
+_SWITCHES = ("enable_thinking", "thinking")
+_FUNCTION_NAME = re.compile(r"[\w.-]{1,128}")
+_FORMATS = ("text", "json_object", "json_schema", "regex")
 
 
 class Streaming(Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,8 +81,11 @@ def accept_chat(data: bytes, facts: Facts) -> tuple[ChatRequest, Streaming]:
         _check_message(message, f"messages[{position}]", facts)
     _check_sampling(request, facts)
     _check_limits(request)
+    _check_thinking(request)
     _check_tools(request, facts)
     _check_format(request.response_format)
+    if is_enforced(request):
+        _check_strict_tools(request.tools or [])
     if request.top_logprobs and not request.logprobs:
         raise BadRequest("'top_logprobs' needs 'logprobs': true.", param="top_logprobs")
     return request, _accept_streaming(body, request)
@@ -172,6 +182,8 @@ def _check_message(message: Message, where: str, facts: Facts) -> None:
         raise UnsupportedValue("Role 'function' is not supported.", param=f"{where}.role")
     if (message.tool_calls or message.role == "tool") and not facts.has_tools:
         raise _no_tools(f"{where}.tool_calls" if message.tool_calls else f"{where}.role")
+    for position, call in enumerate(message.tool_calls or []):
+        _check_call(call, f"{where}.tool_calls[{position}]")
     if message.content is None and not message.tool_calls:
         raise BadRequest("A message needs content.", param=f"{where}.content")
     if isinstance(message.content, list):
@@ -185,6 +197,16 @@ def _check_message(message: Message, where: str, facts: Facts) -> None:
                 )
             if part.text is None:
                 raise BadRequest("A text part needs text.", param=f"{place}.text")
+
+
+def _check_call(call: Any, where: str) -> None:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise BadRequest("A call needs a function with a name.", param=where)
+    if not isinstance(function.get("arguments"), str | None):
+        raise BadRequest("Arguments are JSON in a text.", param=f"{where}.function.arguments")
+    if not isinstance(call.get("id"), str | None):
+        raise BadRequest("Must be a text.", param=f"{where}.id")
 
 
 def _check_sampling(request: Sampling, facts: Facts) -> None:
@@ -210,19 +232,79 @@ def _check_tools(request: ChatRequest, facts: Facts) -> None:
         raise _no_tools("tools")
     if request.parallel_tool_calls is not None and not request.tools:
         raise BadRequest("'parallel_tool_calls' needs 'tools'.", param="parallel_tool_calls")
-    # The kernel takes "required" and named tools but was seen not to force the call.
-    if request.tool_choice not in (None, "none", "auto"):
-        raise UnsupportedValue("'tool_choice' can be 'auto' or 'none' here.", param="tool_choice")
-    for position, tool in enumerate(request.tools or []):
-        function = tool.get("function")
-        if tool.get("type") != "function" or not isinstance(function, dict):
-            raise BadRequest("A tool must be of type 'function'.", param=f"tools[{position}]")
-        if not isinstance(function.get("name"), str) or not function["name"]:
-            raise BadRequest("A function needs a name.", param=f"tools[{position}].function.name")
-        parameters = function.get("parameters")
-        if parameters is not None and not isinstance(parameters, dict):
-            where = f"tools[{position}].function.parameters"
-            raise BadRequest("Parameters must be a JSON schema.", param=where)
+    names = [_function_name(tool, f"tools[{at}]") for at, tool in enumerate(request.tools or [])]
+    _check_choice(request.tool_choice, names)
+
+
+def _function_name(tool: dict[str, Any], where: str) -> str:
+    function = tool.get("function")
+    if tool.get("type") != "function" or not isinstance(function, dict):
+        raise BadRequest("A tool must be of type 'function'.", param=where)
+    name = function.get("name")
+    if not isinstance(name, str) or not _FUNCTION_NAME.fullmatch(name):
+        raise BadRequest(
+            "A function needs a name of letters, digits, '_', '-' and '.', 128 at most.",
+            param=f"{where}.function.name",
+        )
+    parameters = function.get("parameters")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise BadRequest("Parameters must be a JSON schema.", param=f"{where}.function.parameters")
+    if not isinstance(function.get("strict"), bool | None):
+        raise BadRequest("Must be true or false.", param=f"{where}.function.strict")
+    return name
+
+
+def _check_choice(choice: str | dict[str, Any] | None, names: list[str]) -> None:
+    if isinstance(choice, dict):
+        function = choice.get("function")
+        if choice.get("type") != "function" or not isinstance(function, dict):
+            raise UnsupportedValue("Only a function can be chosen.", param="tool_choice.type")
+        if function.get("name") not in names:
+            raise BadRequest(
+                "There is no such function among 'tools'.", param="tool_choice.function.name"
+            )
+    elif choice not in (None, "none", "auto", "required"):
+        raise UnsupportedValue(
+            "'tool_choice' can be none, auto, required or a function.", param="tool_choice"
+        )
+    elif choice == "required" and not names:
+        raise BadRequest("'tool_choice' needs 'tools'.", param="tool_choice")
+
+
+def is_enforced(request: ChatRequest) -> bool:
+    """Whether calls are held to their functions' schemas: they must be made, or words have a form
+    that must be kept as well."""
+    if isinstance(request.tool_choice, dict) or request.tool_choice == "required":
+        return True
+    kind = (request.response_format or {}).get("type", "text")
+    return kind != "text" and request.tool_choice != "none"
+
+
+def _check_strict_tools(tools: list[dict[str, Any]]) -> None:
+    for position, tool in enumerate(tools):
+        parameters = tool["function"].get("parameters")
+        if tool["function"].get("strict") and parameters is not None:
+            check_schema(parameters, f"tools[{position}].function.parameters")
+
+
+def _check_thinking(request: ChatRequest) -> None:
+    """Whether a model can be told so is known with its template (haneul.engine.speech.turn)."""
+    if request.reasoning_effort is not None and request.reasoning_effort not in _EFFORTS:
+        raise UnsupportedValue(
+            f"'reasoning_effort' can be {', '.join(_EFFORTS)}.", param="reasoning_effort"
+        )
+    told = request.chat_template_kwargs or {}
+    for name, value in told.items():
+        where = f"chat_template_kwargs.{name[:64]}"
+        if name not in _SWITCHES:
+            raise UnknownField(f"'{where}' is not honoured by this engine.", param=where)
+        if not isinstance(value, bool | None):
+            raise BadRequest("Must be true or false.", param=where)
+    wishes = {value for value in told.values() if value is not None}
+    if request.reasoning_effort is not None:
+        wishes.add(request.reasoning_effort != "none")
+    if len(wishes) > 1:
+        raise BadRequest("Thinking is both asked for and not.", param="chat_template_kwargs")
 
 
 def _no_tools(param: str) -> UnsupportedValue:
@@ -233,14 +315,15 @@ def _check_format(wanted: dict[str, Any] | None) -> None:
     if wanted is None:
         return
     kind = wanted.get("type")
-    if kind not in ("text", "json_object", "json_schema"):
+    if kind not in _FORMATS:
         raise UnsupportedValue(
-            "'response_format' can be text, json_object or json_schema.",
-            param="response_format.type",
+            f"'response_format' can be {', '.join(_FORMATS)}.", param="response_format.type"
         )
-    allowed = {"type", "json_schema"} if kind == "json_schema" else {"type"}
+    allowed = {"type", kind} if kind in ("json_schema", "regex") else {"type"}
     for name in wanted.keys() - allowed:
         raise UnknownField(param=f"response_format.{name[:64]}")
+    if kind == "regex":
+        check_regex(wanted.get("regex"), "response_format.regex")
     if kind == "json_schema":
         described = wanted.get("json_schema")
         if not isinstance(described, dict):

@@ -27,18 +27,65 @@ _ENFORCED = {"type", "const", "enum", "required", "pattern", "format", "$ref"}
 _REMARKS = {"title", "description", "default", "examples", "$schema", "$id", "$comment"}
 _REMARKS |= {"deprecated", "readOnly", "writeOnly"}
 _KEYWORDS = {*_SUBSCHEMA, *_SUBSCHEMAS, *_NAMED, *_COUNTS, *_BOUNDS, *_ENFORCED, *_REMARKS}
+_TYPES = {"object", "array", "string", "number", "integer", "boolean", "null"}
 _FORMATS = {"date", "time", "date-time", "uuid"}
 _COUNTED = re.compile(r"\{(\d{1,9})(?:,(\d{0,9}))?\}")
 
 
 def check_schema(schema: Any, where: str) -> None:
     """Raises BadRequest or UnsupportedValue that names the first keyword not enforceable."""
-    _Walk().visit(schema, where, 0)
+    _Walk(schema).visit(schema, where, 0)
+
+
+def check_regex(regex: Any, where: str) -> None:
+    """Raises BadRequest or UnsupportedValue for what is no regular expression to be enforced."""
+    inside = without_anchors(_of(str, regex, where))
+    if re.search(r"[\^$]", re.sub(r"\\.|\[\^?[^\]]*\]", "x", inside)):
+        raise UnsupportedValue("An answer's pattern is anchored at its ends only.", param=where)
+    _check_pattern(f"^{inside}$", where)
+
+
+def without_anchors(regex: str) -> str:
+    """The expression for a whole text, without the marks that say so."""
+    inside = regex.removeprefix("^")
+    slashes = len(inside[:-1]) - len(inside[:-1].rstrip("\\"))
+    return inside[:-1] if inside.endswith("$") and slashes % 2 == 0 else inside
+
+
+def enforceable(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema without what cannot be enforced: all that fits the schema fits this one too."""
+    kept: dict[str, Any] = _Keep(schema).kept(schema, 0)
+    return kept
+
+
+def closed(schema: Any) -> Any:
+    """The schema, but objects have no members that it does not name (where it leaves that open).
+
+    What fits it fits the schema as well, and a weak model does not write members for ever. Schemas
+    that are put together from several stay open: members of one are unknown to the others.
+    """
+    if not isinstance(schema, dict):
+        return schema
+    kept = dict(schema)
+    for name in _NAMED:
+        if isinstance(schema.get(name), dict):
+            kept[name] = {key: closed(part) for key, part in schema[name].items()}
+    if "items" in schema:
+        kept["items"] = closed(schema["items"])
+    if not schema.keys() & {"allOf", "anyOf", "oneOf", "$ref"}:
+        named, needed = schema.get("properties"), schema.get("required", [])
+        if isinstance(named, dict) and isinstance(needed, list) and all(n in named for n in needed):
+            kept.setdefault("additionalProperties", False)
+    elif "properties" not in schema and "allOf" not in schema and "$ref" not in schema:
+        for name in schema.keys() & {"anyOf", "oneOf"}:
+            kept[name] = [closed(part) for part in schema[name]]
+    return kept
 
 
 class _Walk:
-    def __init__(self) -> None:
+    def __init__(self, root: Any) -> None:
         self.nodes = 0
+        self._root = root
 
     def visit(self, schema: Any, where: str, depth: int) -> None:
         self.nodes += 1
@@ -70,12 +117,81 @@ class _Walk:
             raise UnsupportedValue(
                 f"'{name}' can be enforced for integers only.", param=where[:200]
             )
-        elif name == "format" and value not in _FORMATS:
+        elif name == "format" and not (isinstance(value, str) and value in _FORMATS):
             raise UnsupportedValue(
                 f"Formats that can be enforced: {', '.join(sorted(_FORMATS))}.", param=where[:200]
             )
         elif name == "pattern":
             _check_pattern(_of(str, value, where), where[:200])
+        elif name == "type" and not _TYPES.issuperset(_listed(value)):
+            raise BadRequest(f"Types are: {', '.join(sorted(_TYPES))}.", param=where[:200])
+        elif name == "enum" and not (isinstance(value, list) and value):
+            raise BadRequest("Must be a list of values.", param=where[:200])
+        elif name == "required" and not all(
+            isinstance(item, str) for item in _of(list, value, where)
+        ):
+            raise BadRequest("Must be a list of names.", param=where[:200])
+        elif name == "$ref":
+            self._follow(_of(str, value, where), where[:200])
+
+    def _follow(self, reference: str, where: str) -> None:
+        """Refuses what does not lead to a schema: nowhere, elsewhere, or round in a circle."""
+        seen: set[str] = set()
+        while reference not in seen:
+            seen.add(reference)
+            found = _at(self._root, reference)
+            if not isinstance(found, dict | bool):
+                raise UnsupportedValue("There is no schema at this place.", param=where)
+            if isinstance(found, bool) or not isinstance(found.get("$ref"), str):
+                return
+            reference = found["$ref"]
+        raise UnsupportedValue("The schema refers to nothing but itself.", param=where)
+
+
+class _Keep(_Walk):
+    """Leaves out what a walk would stop at."""
+
+    def kept(self, schema: Any, depth: int) -> Any:
+        self.nodes += 1
+        if depth > DEPTH_MAX or self.nodes > NODES_MAX:
+            raise UnsupportedValue("The schema is too large.", param="tools")
+        if not isinstance(schema, dict):
+            return schema if isinstance(schema, bool) else {}
+        kept: dict[str, Any] = {}
+        for name, value in schema.items():
+            if name in _SUBSCHEMA:
+                kept[name] = self.kept(value, depth + 1)
+            elif name in _SUBSCHEMAS:
+                if isinstance(value, list):
+                    kept[name] = [self.kept(part, depth + 1) for part in value]
+            elif name in _NAMED:
+                if isinstance(value, dict):
+                    kept[name] = {key: self.kept(part, depth + 1) for key, part in value.items()}
+            elif self._is_enforceable(schema, name, value):
+                kept[name] = value
+        return kept
+
+    def _is_enforceable(self, schema: dict[str, Any], name: str, value: Any) -> bool:
+        try:
+            self._keyword(schema, name, value, "", 0)
+        except BadRequest:
+            return False
+        return True
+
+
+def _at(root: Any, reference: str) -> Any:
+    """What stands at a place such as "#/$defs/name" of the schema; None when nothing does."""
+    first, *names = reference.split("/")
+    found = root if first == "#" else None
+    for name in names:
+        key = name.replace("~1", "/").replace("~0", "~")
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
+
+
+def _listed(value: Any) -> list[str]:
+    items = value if isinstance(value, list) else [value]
+    return [item if isinstance(item, str) else "?" for item in items]
 
 
 def _of(kind: type, value: Any, where: str) -> Any:

@@ -244,11 +244,10 @@ async def test_tools_reach_a_template_that_knows_them(engine):
     assert answer["usage"]["completion_tokens"] <= 4
 
 
-async def test_tools_are_refused_by_a_template_without_them(smol_engine):
-    status, told = await smol_engine.ask(
-        "POST", "/v1/chat/completions", smol_engine.body(tools=[TOOL])
-    )
-    assert (status, told["error"]["param"]) == (400, "tools")
+async def test_a_model_whose_template_knows_no_tools_is_told_of_them_in_words(smol_engine):
+    _, told = await smol_engine.ask("POST", "/apply-template", smol_engine.body(tools=[TOOL]))
+    assert '"weather"' in told["prompt"]
+    assert "<tool_call>" in told["prompt"]
 
 
 async def test_fields_without_effect_are_taken(engine):
