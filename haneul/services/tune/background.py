@@ -18,7 +18,7 @@ from haneul.services.targets import Target, Targets
 from haneul.services.tune import axes
 from haneul.services.tune.kept import Kept, setup_for
 from haneul.services.tune.processes import NotQuiet
-from haneul.services.tune.tuner import Tuner
+from haneul.services.tune.tuner import Order, Tuner
 from haneul.store import models as model_queries
 from haneul.store.database import Database
 
@@ -41,6 +41,7 @@ class Background:
         targets: Targets,
         chip: Chip,
         idle_s: float = IDLE_S,
+        order: Order | None = None,
     ) -> None:
         self._config = config
         self._database = database
@@ -48,6 +49,7 @@ class Background:
         self._targets = targets
         self._chip = chip
         self._idle_s = idle_s
+        self._order = order or Order()
         self._begun: dict[str, Tuner] = {}  # by digest
         self._done: set[tuple[str, str]] = set()  # digests and versions
         self._watcher: asyncio.Task[None] | None = None
@@ -107,7 +109,12 @@ class Background:
         tuner = self._begun.get(digest)
         if tuner is None:
             tuner = Tuner(
-                self._config, row, self._chip, database=self._database, client=self._client
+                self._config,
+                row,
+                self._chip,
+                database=self._database,
+                client=self._client,
+                order=self._order,
             )
             self._begun[digest] = tuner
         running = asyncio.create_task(tuner.run(), name=f"tune {target.model}")

@@ -55,7 +55,7 @@ class Tuner:
         client: http.Client,
         order: Order | None = None,
         on_news: OnNews = lambda _: None,
-        kernels: tuple[Setup, ...] | None = None,
+        scope: Scope | None = None,
     ) -> None:
         self._config, self._row, self._chip = config, row, chip
         self._database = database
@@ -63,7 +63,7 @@ class Tuner:
         self._say = on_news
         self.versions = axes.versions(config.home, chip.id)
         self._search = Search(
-            self._scope(kernels),
+            scope or self._scope(),
             spec_of=self._spec,
             prepare=self._prepare,
             run_folder=places.socket_folder(config.home),
@@ -94,7 +94,8 @@ class Tuner:
         log.info("tuned", model=self._row.name, said=kept.tuning.said, took_s=found.took_s)
         return kept
 
-    def _scope(self, kernels: tuple[Setup, ...] | None) -> Scope:
+    def _scope(self) -> Scope:
+        """All there is to choose from here."""
         config, order = self._config, self._order
         formats = axes.formats(
             hub.shape(self._row).quantisation,
@@ -103,7 +104,7 @@ class Tuner:
             is_full=order.is_full,
         )
         return Scope(
-            kernels=axes.kernels(config.home, self._chip.id) if kernels is None else kernels,
+            kernels=axes.kernels(config.home, self._chip.id),
             cores=1 if config.threads else self._chip.cores or 1,  # a configured number stands
             formats=tuple(formats),
             is_full=order.is_full,

@@ -1,0 +1,204 @@
+"""The parts of a search that need no engine: what is tried, quality by numbers, what is kept."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from haneul.base import places
+from haneul.base.config import load
+from haneul.services.specs import spec_of
+from haneul.services.tune import axes, native, quality
+from haneul.services.tune.candidate import Lost
+from haneul.services.tune.chooser import Choice, Loss, Sample, Trial
+from haneul.services.tune.kept import rows, setup_for
+from haneul.services.tune.load import Load
+from haneul.services.tune.processes import Clock, usage
+from haneul.services.tune.requantised import requantise
+from haneul.services.tune.search import Found
+from haneul.services.tune.setup import NATIVE, Setup, read, show, weights_path
+from haneul.store import tunings
+from haneul.store.database import open_database
+from haneul.store.models import ModelRow
+
+SHAPE = (
+    '{"architecture":"llama","layers":2,"hidden":64,"heads":4,"kv_heads":4,"key_size":16,'
+    '"value_size":16,"feed_forward":128,"vocabulary":300,"context_tokens":2048,"parameters":1000,'
+    '"active_parameters":1000,"weight_bytes":1000,"active_bytes":1000,"quantisation":"Q4_1"}'
+)
+
+
+@pytest.fixture
+def row(tmp_path):
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF")
+    return ModelRow(
+        name="m", digest="d", path=str(path), bytes=4, source="s", shape=SHAPE, pulled_us=1
+    )
+
+
+@pytest.fixture
+def config(tmp_path):
+    return load({"home": tmp_path / "home"}, {"XDG_CONFIG_HOME": str(tmp_path)}).config
+
+
+def build(home: Path, chip: str) -> Path:
+    folder = native.folder_of(home, chip)
+    folder.mkdir(parents=True)
+    for name in ("libllama.so", native.DONE_FILE):
+        (folder / name).touch()
+    return folder
+
+
+def test_a_setup_is_the_same_text_again_and_reads_well():
+    setup = Setup(
+        kernel="libllama", threads=2, weights="Q4_0", library=NATIVE, options={"lookup": False}
+    )
+    assert read(setup.key) == setup
+    said = "libllama, native build, 2 threads, requantised to Q4_0, lookup off"
+    assert show(setup) == said
+    assert show(Setup()) == "auto"
+    assert Setup().key == "{}"
+
+
+def test_a_setup_becomes_a_process_with_its_files(config, row):
+    setup = Setup(kernel="libllama", threads=1, weights="Q8_0", library=NATIVE)
+    folder = build(config.home, "cpu")
+    path = weights_path(config.home, Path(row.path), row.digest, setup)
+    path.parent.mkdir(parents=True)
+    path.touch()
+    spec = spec_of(config, row, setup, chip="cpu")
+    assert (spec.kernel, spec.threads, spec.path) == ("libllama", 1, path)
+    assert spec.options == {"library": str(folder / "libllama.so")}
+    assert spec.setup == "libllama, native build, 1 thread, requantised to Q8_0"
+
+
+@pytest.mark.parametrize("setup", [Setup(weights="Q8_0"), Setup(kernel="x", library=NATIVE)])
+def test_where_the_files_of_a_setup_are_gone_the_default_runs(config, row, setup):
+    assert spec_of(config, row, setup, chip="cpu") == spec_of(config, row)
+    assert spec_of(config, row).setup == ""
+
+
+def test_configured_threads_stand_above_chosen_ones(config, row, tmp_path):
+    fixed = load({"home": config.home, "threads": 3}, {"XDG_CONFIG_HOME": str(tmp_path)}).config
+    assert spec_of(fixed, row, Setup(threads=1)).threads == 3
+
+
+def test_a_build_that_is_half_done_is_none(config):
+    folder = build(config.home, "cpu")
+    assert native.native_folder(config.home, "cpu") == folder
+    assert native.native_folder(config.home, "another") is None
+    (folder / native.DONE_FILE).unlink()
+    assert native.native_folder(config.home, "cpu") is None
+
+
+def test_what_is_built_here_is_tried_and_changes_the_versions(config):
+    before = axes.versions(config.home, "cpu")
+    assert not any(setup.library for setup in axes.kernels(config.home, "cpu"))
+    build(config.home, "cpu")
+    assert Setup(kernel="libllama", library=NATIVE) in axes.kernels(config.home, "cpu")
+    assert axes.versions(config.home, "cpu") != before
+
+
+def test_other_formats_are_tried_where_they_may_help_or_are_named():
+    def formats(quantisation, *, size=10**8, named=(), full=False):
+        return axes.formats(quantisation, size, named=named, is_full=full)
+
+    assert formats("Q4_1") == ["Q4_0"]
+    assert formats("Q4_0", full=True) == ["Q8_0"]
+    assert formats("Q4_K_M", size=10**9) == []
+    assert formats("Q4_K_M", size=10**9, full=True) == ["Q4_0", "Q8_0"]
+    assert formats("Q4_1", named=("Q5_0", "Q4_1")) == ["Q5_0"]
+
+
+def test_fewer_threads_are_tried_and_never_none():
+    assert [setup.threads for setup in axes.thread_setups(Setup(), 2, is_full=False)] == [1]
+    assert [setup.threads for setup in axes.thread_setups(Setup(), 8, is_full=True)] == [1, 4, 7]
+    assert axes.thread_setups(Setup(), 1, is_full=True) == []
+
+
+def test_the_loss_of_quality_is_the_ratio_of_perplexities_with_its_interval():
+    same = [-1.0, -2.0, -3.0]
+    assert quality.loss(same, same) == Loss(0.0, 0.0, 0.0, 3)
+    worse = quality.loss(same, [-1.1, -2.1, -3.1])
+    assert worse.low == pytest.approx(worse.mid) == pytest.approx(0.10517, abs=1e-4)
+    unsure = quality.loss(same, [-1.4, -1.8, -3.1])
+    assert unsure.low < unsure.mid < unsure.high
+    assert quality.agreement(["a", "b", "c", "d"], ["a", "b", "c", "x"]) == 0.75
+
+
+async def test_weights_that_cannot_be_requantised_are_a_lost_setup(tmp_path):
+    source = tmp_path / "garbage.gguf"
+    source.write_bytes(b"garbage")
+    target = tmp_path / "derived" / "d.Q4_0.gguf"
+    with pytest.raises(Lost, match="cannot be requantised to Q4_0"):
+        await requantise(source, target, "Q4_0", within_s=30)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_the_work_of_our_own_children_does_not_count_as_others():
+    clock = Clock()
+    code = "import time; end = time.monotonic() + 0.6\nwhile time.monotonic() < end: pass"
+    before = usage(os.getpid()).ticks
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert usage(os.getpid()).ticks - before >= 40
+    assert 0 <= clock.others_share() < 1
+
+
+def test_a_family_of_processes_is_counted_whole():
+    code = (
+        "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', "
+        "'import sys; held = bytearray(range(250)) * 200_000; print(flush=True); sys.stdin.read()'], "
+        "stdin=subprocess.PIPE); p.wait()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    assert usage(process.pid).resident_bytes > 50_000_000
+    process.kill()
+    process.communicate()
+    assert usage(process.pid).resident_bytes == 0
+
+
+def test_a_search_is_kept_and_its_setup_holds_for_the_same_chip_and_versions(tmp_path, row):
+    sample = Sample(single=10.5, together=20, shared=30, ttft_s=0.1, together_ttft_s=0.2)
+    default = Trial(setup=Setup(), began_us=1, kernel="libllama", samples=(sample,))
+    best = Trial(
+        setup=Setup(weights="Q8_0"),
+        began_us=2,
+        samples=(sample, sample),
+        memory_bytes=5,
+        loss=Loss(-0.001, 0.002, 0.005, 500),
+    )
+    lost = Trial(setup=Setup(kernel="openvino"), began_us=3, lost="killed by SIGILL")
+    choices = {name: Choice(best, 0.2, "because") for name in ("single", "many", "both")}
+    found = Found(
+        load=Load(), default=default, trials=(default, best, lost), choices=choices, took_s=1.5
+    )
+    kept = rows(found, row, chip="cpu", versions="v1", purpose="many")
+    assert (kept.tuning.said, kept.tuning.took_us) == ("because", 1_500_000)
+    by_state = [(trial.state, trial.reason, trial.rounds) for trial in kept.trials]
+    assert by_state == [
+        ("measured", None, 1),
+        ("measured", None, 2),
+        ("lost", "killed by SIGILL", 0),
+    ]
+    assert kept.trials[1].single_milli == 10_500
+    assert kept.trials[1].loss_high == 5_000
+    database = open_database("", tmp_path)
+    database.run(tunings.add, kept.tuning, kept.trials)
+    assert database.run(setup_for, "d", "cpu", "v1") == Setup(weights="Q8_0")
+    assert database.run(setup_for, "d", "cpu", "v2") is None
+    assert database.run(setup_for, "d", "another", "v1") is None
+    assert database.run(tunings.trials, kept.tuning.id) == kept.trials
+    database.close()
+
+
+def test_requantised_files_lie_beside_the_models(config):
+    assert places.derived(config.home).is_relative_to(places.blobs(config.home))
