@@ -19,7 +19,7 @@ def weights(path: Path) -> dict[str, np.ndarray]:
 
 
 def tokens(text: str, second: str = "") -> list[int]:
-    """[CLS] words [SEP]; for a pair, as llama.cpp writes it: [CLS] words [SEP] [SEP] words [SEP]."""
+    """[CLS] words [SEP]; of a pair, as llama.cpp writes it: and [SEP] words [SEP]."""
     words = ["[CLS]", *(f"\u2581{word}" for word in text.split()), "[SEP]"]
     if second:
         words += ["[SEP]", *(f"\u2581{word}" for word in second.split()), "[SEP]"]
