@@ -54,7 +54,8 @@ class Opening:
     async def load(self) -> Opened:
         """The opened model. Raises BrokenFile, or CannotServe when an adapter cannot be had."""
         for name in self._order():
-            kernel = self._worker(name)
+            kernel = self._speaker(name, self._plan.settings)
+            self._kernels.append(kernel)
             try:
                 facts = await kernel.start()
             except CannotServe as error:
@@ -65,9 +66,9 @@ class Opening:
             return Opened(kernel, facts, name, has_scheduler=True)
         if self._plan.adapters:
             raise CannotServe("No kernel here can use adapters with this model.")
-        kernel = self._llama_server(self._plan.settings)
-        self._kernels.append(kernel)
-        return Opened(kernel, await kernel.start(), "llama-server", has_scheduler=False)
+        server = LlamaKernel(self._plan.settings)
+        self._kernels.append(server)
+        return Opened(server, await server.start(), "llama-server", has_scheduler=False)
 
     async def close(self) -> None:
         for kernel in self._kernels:
@@ -79,8 +80,8 @@ class Opening:
             return []
         return ["openvino", "libllama"] if asked == "openvino" else ["libllama"]
 
-    def _worker(self, name: str) -> Kernel:
-        settings = self._plan.settings
+    def _speaker(self, name: str, settings: Settings) -> Speaker:
+        """A worker with another kernel behind it, for what it lacks."""
         spec = WorkerSpec(
             kernel=name,
             file=str(settings.file),
@@ -92,9 +93,5 @@ class Opening:
             options=self._plan.options if name == self._plan.kernel else {},
         )
         few = replace(settings, slots=min(FALLBACK_SLOTS, settings.slots))
-        kernel = Speaker(spec, self._llama_server(few), self._metadata)
-        self._kernels.append(kernel)
-        return kernel
-
-    def _llama_server(self, settings: Settings) -> LlamaKernel:
-        return LlamaKernel(settings)
+        other = self._speaker("libllama", few) if name == "openvino" else LlamaKernel(few)
+        return Speaker(spec, other, self._metadata)

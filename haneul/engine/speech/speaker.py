@@ -1,6 +1,6 @@
 """A worker with the gift of speech: the Kernel that chats through a kernel of tokens.
 
-What the worker lacks goes to a llama-server beside it, which starts at the first such request.
+What the worker lacks goes to another kernel beside it, which starts at the first such request.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from haneul.base.errors import BrokenFile, EngineFailed, UnsupportedValue
+from haneul.base.errors import BrokenFile, EngineFailed
 from haneul.base.wire import ChatRequest, CompletionRequest
 from haneul.engine.kernel import Facts, Kernel, Piece, Prompt, Ranks, ScoredToken, Terms, Vectors
 from haneul.engine.speech.asked import chat_job, completion_job, defaults, lacking, stops
 from haneul.engine.speech.spelling import Spelling
 from haneul.engine.speech.template import ChatTemplate
-from haneul.engine.speech.turn import PlainReader, Reader, Said, needs_worker, open_turn
+from haneul.engine.speech.turn import PlainReader, Reader, Said, open_turn
 from haneul.engine.worker.job import Job, Loaded, Step, WorkerSpec
 from haneul.engine.worker.process import WorkerProcess
+from haneul.engine.worker.stepper import CannotServe
 
 
 class Speaker:
@@ -40,19 +41,16 @@ class Speaker:
         """Loads the model. Raises BrokenFile, or CannotServe when another kernel might do it."""
         loaded = self._loaded = await self._worker.start()
         self._template = ChatTemplate(loaded.template, bos=loaded.bos, eos=loaded.eos)
-        return replace(loaded.facts, has_tools=self._template.has_tools)
+        has_tools = await asyncio.to_thread(lambda: self._template.has_tools)
+        return replace(loaded.facts, has_tools=has_tools)
 
     async def died(self) -> str:
         return await self._worker.died()
 
     async def chat(self, request: ChatRequest, terms: Terms) -> AsyncGenerator[Piece, None]:
-        turn = open_turn(request, self._template)
+        turn = await asyncio.to_thread(open_turn, request, self._template)
         job = chat_job(request, terms, turn, self._defaults)
-        if lack := self._lacking(job):
-            if needed := needs_worker(request):
-                raise UnsupportedValue(
-                    f"'{needed}' cannot be had here: the kernel lacks '{lack}'.", param=needed
-                )
+        if self._lacking(job):
             pieces = (await self._other()).chat(request, terms)
         else:
             pieces = self._speak(job, stops(request), turn.reader)
@@ -87,7 +85,7 @@ class Speaker:
         return str(await self._worker.ask("detokenise", tokens)) if tokens else ""
 
     async def render(self, request: ChatRequest) -> str:
-        return open_turn(request, self._template).prompt
+        return (await asyncio.to_thread(open_turn, request, self._template)).prompt
 
     async def counters(self) -> dict[str, float]:
         counts: dict[str, float] = await self._worker.ask("counters")
@@ -106,8 +104,8 @@ class Speaker:
             if not self._fallback_has_started:
                 try:
                     await self._fallback.start()
-                except BrokenFile as cause:  # the model was loaded before, so the file is good
-                    raise EngineFailed("llama-server does not load this model.") from cause
+                except (BrokenFile, CannotServe) as cause:  # though the file was loaded before
+                    raise EngineFailed("No other kernel here loads this model.") from cause
                 self._fallback_has_started = True
         return self._fallback
 
