@@ -117,10 +117,10 @@ class ChatTemplate:
             if plain is None:
                 trial.dialect = replace(found, **change)
                 plain = trial.text([_USER])
-        if plain is None:
+        told = trial.text([{"role": "system", "content": _WORD}, _USER])
+        if plain is None and told is None:
             self._problem = trial.problem
             return found
-        told = trial.text([{"role": "system", "content": _WORD}, _USER])
         trial.dialect = replace(trial.dialect, has_system=told is not None and _WORD in told)
         wishes = [trial.text([_USER], **_thinking(wish)) for wish in (True, False)]
         self._has_switch = wishes[0] != wishes[1]
