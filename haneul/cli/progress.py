@@ -1,4 +1,4 @@
-"""A pull as a bar where somebody watches, as a line now and then where nobody does."""
+"""A pull or a build as a bar where somebody watches, as a line now and then where nobody does."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     TaskID,
     TextColumn,
@@ -19,8 +20,18 @@ from rich.progress import (
 
 from haneul.base.units import show_bytes, show_duration
 from haneul.models.progress import Progress as Report
+from haneul.services.tune.native import Progress as Built
 
 LINE_EVERY_S = 5.0
+BUILD_LINE_EVERY_S = 15.0
+BUILD_WORDS = {
+    "fetching": "fetching the source (77 MB)",
+    "unpacking": "unpacking",
+    "configuring": "looking at the compiler and the processor",
+    "compiling": "compiling, at the lowest priority: 5 to 20 minutes of two cores",
+    "trying": "trying the library in a process of its own",
+    "ready": "ready",
+}
 WORDS = {
     "asking": "asking the sources",
     "waiting": "waiting for another pull of the same file",
@@ -91,3 +102,56 @@ def _line(progress: Report) -> str:
         else "time left unknown"
     )
     return f"{show_bytes(progress.done_bytes)} of {total} from {progress.source}, {rate}, {left}"
+
+
+class BuildProgress:
+    """Shows the reports of a build: each stage a line, what can be counted with its time left."""
+
+    def __init__(self, out: Console, *, is_quiet: bool) -> None:
+        self._out = out
+        self._is_quiet = is_quiet
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._stage = ""
+        self._began = self._line_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self._out.is_terminal and not self._is_quiet:
+            self._bar = Progress(
+                TextColumn("  {task.description}"),
+                BarColumn(bar_width=30),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(compact=True),
+                console=self._out,
+                transient=True,
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def report(self, progress: Built) -> None:
+        """Shows one report."""
+        if self._is_quiet:
+            return
+        if progress.stage != self._stage:
+            self._stage, self._task = progress.stage, None
+            self._out.print(f"  [dim]{BUILD_WORDS[progress.stage]}[/]")
+        if not progress.all:
+            return
+        if self._bar is not None:
+            if self._task is None:
+                self._task = self._bar.add_task(progress.stage)
+            self._bar.update(self._task, completed=progress.done, total=progress.all)
+        elif time.monotonic() - self._line_at >= BUILD_LINE_EVERY_S:
+            self._line_at = time.monotonic()
+            since = show_duration(self._line_at - self._began)
+            share = progress.done / progress.all
+            self._out.print(f"  [dim]{progress.stage}: {share:.0%}, {since} since the start[/]")

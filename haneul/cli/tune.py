@@ -9,12 +9,14 @@ import click
 import msgspec
 
 from haneul.base import http
-from haneul.base.errors import NotFound
+from haneul.base.errors import CommandError, NotFound
 from haneul.base.units import MILLION, show_bytes, show_duration, show_time
 from haneul.chips.detect import detect
 from haneul.cli.command import command, config, database, json_option
+from haneul.cli.progress import BuildProgress
 from haneul.cli.show import console, print_json, print_table
 from haneul.models import hub
+from haneul.services.tune import native
 from haneul.services.tune.chooser import LOSS_MAX, PURPOSES, Purpose
 from haneul.services.tune.kept import MILLI, Kept
 from haneul.services.tune.setup import read, show
@@ -26,7 +28,13 @@ from haneul.store.tunings import TrialRow
 
 
 @command("engine", example="haneul tune engine smollm2:135m --full")
-@click.argument("model")
+@click.argument("model", required=False)
+@click.option(
+    "--native",
+    "is_native",
+    is_flag=True,
+    help="First build llama.cpp for this very processor, where a compiler is present.",
+)
 @click.option("--full", "is_full", is_flag=True, help="Every axis, up to 15 minutes; else about 2.")
 @click.option(
     "--for",
@@ -54,7 +62,8 @@ from haneul.store.tunings import TrialRow
 @click.option("--busy", "is_busy", is_flag=True, help="Beside other work; shown and not kept.")
 @json_option
 def engine(
-    model: str,
+    model: str | None,
+    is_native: bool,
     is_full: bool,
     purpose: Purpose,
     formats: tuple[str, ...],
@@ -74,6 +83,14 @@ def engine(
         loss_max=loss_max / 100,
         is_quiet_needed=not is_busy,
     )
+    if is_native:
+        asyncio.run(_build(is_quiet=as_json))
+    if model is None:
+        if not is_native:
+            raise CommandError("name a model, or --native to build a kernel")
+        if as_json:
+            print_json({"native": native.VERSION})
+        return
     kept = asyncio.run(_search(model, order, is_quiet=as_json))
     if as_json:
         print_json(_facts(kept))
@@ -106,6 +123,18 @@ def ls(as_json: bool) -> None:
         ],
         empty="Nothing was tuned here yet: haneul tune engine smollm2:135m",
     )
+
+
+async def _build(*, is_quiet: bool) -> None:
+    """Builds libllama here, with a line now and then."""
+    settings = config()
+    (chip, *_) = await asyncio.to_thread(lambda: detect(measure=False))
+    with BuildProgress(console(stderr=True), is_quiet=is_quiet) as progress:
+        folder = await native.ensure_build(
+            settings.home, chip.id, jobs=chip.cores or 1, on_progress=progress.report
+        )
+    if not is_quiet:
+        click.echo(f"The kernel for this processor is in {folder}.")
 
 
 async def _search(model: str, order: Order, *, is_quiet: bool) -> Kept:
@@ -187,7 +216,7 @@ def _rate(milli: int | None) -> str:
 
 def _loss(trial: TrialRow) -> str:
     if trial.loss_low is None or trial.loss_mid is None or trial.loss_high is None:
-        return "unknown" if read(trial.setup).weights else "same weights"
+        return "unknown" if read(trial.setup).is_lossy else "same weights"
     low, mid, high = (loss / MILLION for loss in (trial.loss_low, trial.loss_mid, trial.loss_high))
     return f"{mid:+.2%} ({low:+.2%} to {high:+.2%})"
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit, urlunsplit
@@ -42,6 +42,9 @@ class _Page(Struct):
     files: list[_File] = field(default_factory=list)
 
 
+Choose = Callable[[Sequence[_File], Reference], _File]
+
+
 class PackageIndex:
     """The index, further indexes and wheel folders of pip's own configuration."""
 
@@ -58,28 +61,36 @@ class PackageIndex:
         versions = sorted({part.revision for part in parts})
         return Offer(source=self.name, revision=",".join(versions), parts=tuple(found))
 
-    async def _find_one(self, part: Reference, settings: PipSettings) -> Part:
+    async def find_source(self, name: str, version: str) -> Part:
+        """The source archive of a release, to be held against a known hash. Raises FetchFailed."""
+        part = Reference(kind="wheel", name=name, revision=version)
+        return await self._find_one(part, await pip_settings(self._environ), _source)
+
+    async def _find_one(
+        self, part: Reference, settings: PipSettings, choose: Choose | None = None
+    ) -> Part:
+        choose = choose or _wheel
         for folder in settings.find_links:
-            path = await asyncio.to_thread(_in_folder, folder, part)
+            path = await asyncio.to_thread(_in_folder, folder, part, choose)
             if path is not None:
                 return Part(path=path, member=part.file)
         reasons = []
         for index in settings.indexes:
             try:
-                return await self._on_index(index, part)
+                return await self._on_index(index, part, choose)
             except FetchFailed as failure:
                 reasons.append(failure.message)
         said = " ".join(reasons) or "No package index is configured."
         raise FetchFailed(f"{part.name} {part.revision} was not found. {said}")
 
-    async def _on_index(self, index: str, part: Reference) -> Part:
+    async def _on_index(self, index: str, part: Reference, choose: Choose) -> Part:
         page_url, credentials = _split_user(f"{index.rstrip('/')}/{_normal(part.name)}/")
         if page_url.startswith("file:"):
             text = await asyncio.to_thread(_local_page, page_url)
         else:
             self._fetcher.trust(page_url)
             text = await self._fetcher.get_text(page_url, accept=ACCEPT, credentials=credentials)
-        file = _wheel(_files(text), part)
+        file = choose(_files(text), part)
         url, inner = urldefrag(urljoin(text.url, file.url))
         if url.startswith("file:") and page_url.startswith("file:"):
             return Part(path=_path(url), member=part.file)
@@ -128,6 +139,16 @@ def _wheel(files: Sequence[_File], part: Reference) -> _File:
     return min(fitting, key=lambda file: (not file.filename.endswith("-none-any.whl"),))
 
 
+def _source(files: Sequence[_File], part: Reference) -> _File:
+    """The source archive of that version."""
+    ending = f"-{part.revision}.tar.gz"
+    for file in files:
+        name = file.filename.removesuffix(ending)
+        if name != file.filename and _normal(name) == _normal(part.name):
+            return file
+    raise FetchFailed(f"The index has no source of {part.name} {part.revision}.")
+
+
 def _is_wheel_of(filename: str, part: Reference) -> bool:
     name, _, rest = filename.partition("-")
     version = rest.partition("-")[0]
@@ -139,12 +160,15 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _in_folder(place: str, part: Reference) -> Path | None:
+def _in_folder(place: str, part: Reference, choose: Choose) -> Path | None:
     folder = _path(place) if place.startswith("file:") else Path(place)
-    if "://" in place and not place.startswith("file:"):
+    if ("://" in place and not place.startswith("file:")) or not folder.is_dir():
         return None  # a page of loose links: indexes are asked instead
-    paths = sorted(folder.glob("*.whl")) if folder.is_dir() else []
-    return next((path for path in paths if _is_wheel_of(path.name, part)), None)
+    try:
+        files = [_File(path.name, "") for path in sorted(folder.iterdir())]
+        return folder / choose(files, part).filename
+    except FetchFailed:
+        return None
 
 
 def _local_page(url: str) -> Text:

@@ -17,16 +17,17 @@ from msgspec.structs import replace
 
 from haneul import __version__
 from haneul.services.tune import native
-from haneul.services.tune.setup import NATIVE, Setup
+from haneul.services.tune.setup import AUTO, NATIVE, Setup
 
 LLAMA_SERVER, LIBLLAMA, OPENVINO = "llama-server", "libllama", "openvino"
 LLAMA_CPP_PACKAGE, OPENVINO_PACKAGE = "xllamacpp", "openvino-genai"
 REPACKED = ("Q4_0", "Q8_0")  # formats with the fastest kernels; OpenVINO reads both
 QUICK_REQUANTISE_MAX_BYTES = 400_000_000  # larger ones take longer than a quick search may
-FURTHER: dict[str, list[dict[str, Any]]] = {  # options of each kernel that a full search tries
-    LIBLLAMA: [],
-    OPENVINO: [],
-    LLAMA_SERVER: [],
+# Options of each kernel that are tried on the best setups, and those that a full search adds.
+QUICK_OPTIONS: dict[str, list[dict[str, Any]]] = {LIBLLAMA: [{"memory": "hall"}]}
+FULL_OPTIONS: dict[str, list[dict[str, Any]]] = {
+    LIBLLAMA: [{"cache_type": "q8_0"}, {"lookup": False}],
+    OPENVINO: [{"lookup": True}],
 }
 
 
@@ -84,11 +85,13 @@ def format_setups(best: Setup, formats_here: Sequence[str]) -> list[Setup]:
     return [replace(best, weights=name) for name in formats_here if name != best.weights]
 
 
-def further_setups(best: Setup) -> list[Setup]:
-    """The kernel's own options: precision of keys and values, lookup."""
+def further_setups(best: Setup, kernel: str, *, is_full: bool) -> list[Setup]:
+    """The kernel's own options: memory, precision of keys and values, lookup."""
+    named = kernel if best.kernel == AUTO else best.kernel
+    options = QUICK_OPTIONS.get(named, []) + (FULL_OPTIONS.get(named, []) if is_full else [])
     return [
-        replace(best, options={**best.options, **more})
-        for more in FURTHER.get(best.kernel, [])
+        replace(best, kernel=named, options={**best.options, **more})
+        for more in options
         if not more.items() <= best.options.items()
     ]
 

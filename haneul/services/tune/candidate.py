@@ -27,7 +27,9 @@ LOOK_S = 0.05
 SMOKE_PROMPT = "The capital of France is"
 SMOKE_TOKENS = 8
 REASON_MAX = 200
-STEPPED_IN = "stepped in"  # another kernel did, for one that does not read the file
+LOG_READ_BYTES = 64 << 10
+CANNOT_SERVE = "kernel_cannot_serve"  # the engine's log event
+STEPPED_IN = "another kernel stepped in"  # for one that cannot serve the file
 
 
 class Lost(EngineFailed):
@@ -36,6 +38,12 @@ class Lost(EngineFailed):
 
 class _Model(Struct, frozen=True):
     kernel: str = ""
+
+
+class _LogLine(Struct, frozen=True):
+    event: str = ""
+    kernel: str = ""
+    reason: str = ""
 
 
 class _Models(Struct, frozen=True):
@@ -101,6 +109,18 @@ class Candidate:
             said = ""
         return said[:REASON_MAX] or f"exit code {code}"
 
+    def _why_not(self) -> str:
+        """Why the kernel that was asked for cannot serve, from the engine's own log."""
+        self._words.seek(0)
+        for line in self._words.read()[-LOG_READ_BYTES:].splitlines():
+            try:
+                said = msgspec.json.decode(line, type=_LogLine)
+            except msgspec.MsgspecError:
+                continue
+            if said.event == CANNOT_SERVE and said.kernel == self.spec.kernel:
+                return said.reason[:REASON_MAX]
+        return ""
+
     async def _is_ready(self) -> bool:
         try:
             await self.client.answer("/health")
@@ -113,7 +133,8 @@ class Candidate:
         self.kernel = msgspec.json.decode(models, type=_Models).data[0].kernel
         asked = self.spec.kernel
         if asked not in (AUTO, self.kernel):
-            raise EngineFailed(f"{asked} cannot serve this file; {self.kernel} {STEPPED_IN}")
+            why = await asyncio.to_thread(self._why_not) or "no reason was given"
+            raise EngineFailed(f"{STEPPED_IN} ({self.kernel}): {why}")
         await self.client.ask(SMOKE_PROMPT, SMOKE_TOKENS)
 
     def _look(self) -> None:

@@ -2,7 +2,7 @@
 
 A setup is better when its gain exceeds both MARGIN and the noise that was seen, and never when any
 figure of the purpose is below the default's. Other weights count only within the loss of quality
-that is allowed, at the cautious end of its interval.
+that is allowed, at the cautious end of its interval; so do coarser keys and values.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def is_allowed(trial: Trial, loss_max: float) -> bool:
     """Whether the setup may be chosen at all."""
     if not trial.is_measured:
         return False
-    return not trial.setup.weights or (trial.loss is not None and trial.loss.high <= loss_max)
+    return not trial.setup.is_lossy or (trial.loss is not None and trial.loss.high <= loss_max)
 
 
 def choose(

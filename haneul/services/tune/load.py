@@ -19,7 +19,7 @@ from haneul.base.errors import EngineFailed
 from haneul.services.measure import WORD_TOKENS_MAX, WORDS, chunks
 from haneul.services.tune.chooser import Sample
 
-ROUND_S = 8.0  # about so long may a round of the default setup take
+ROUND_S, FULL_ROUND_S = 4.0, 10.0  # about so long may a round of the default setup take
 REQUEST_S = 120.0
 SMALLEST = 1 / 8  # of the full load, for models that are slow here
 
@@ -111,8 +111,8 @@ class Client:
         return await self._client.send(self._to, "POST", path, body=msgspec.json.encode(body))
 
 
-async def fitting_load(client: Client, *, context_tokens: int) -> Load:
-    """The full load, or as much of it as this model does here in about ROUND_S."""
+async def fitting_load(client: Client, *, context_tokens: int, round_s: float) -> Load:
+    """The full load, or as much of it as this model does here in about so long."""
     load = Load()
     room = context_tokens // WORD_TOKENS_MAX / load.prompt_words_most
     load = load.scaled(min(1.0, room))
@@ -127,7 +127,7 @@ async def fitting_load(client: Client, *, context_tokens: int) -> Load:
     expected_s = (
         asked.ttft_s * prompts / load.prompt_words + decode_s * answers / load.answer_tokens
     )
-    return load.scaled(max(SMALLEST, min(1.0, ROUND_S / expected_s)))
+    return load.scaled(max(SMALLEST, min(1.0, round_s / expected_s)))
 
 
 async def measure(client: Client, load: Load) -> Sample:

@@ -1,13 +1,34 @@
-"""The libllama that was built on this machine, for its own instruction set."""
+"""The libllama that was built on this machine, for its own instruction set.
+
+No wheel of it knows the newest instructions. A source archive that is fetched like any package and
+held against a known hash does, where a compiler is present: minutes to a quarter of an hour, once.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+from msgspec import Struct
+
 from haneul.base import places
+from haneul.base.errors import CommandError, FetchFailed
+from haneul.models import lock
+from haneul.models.blobs import file_sha256
+from haneul.models.fetch import Fetcher
+from haneul.models.package_index import PackageIndex
+from haneul.models.transfer import discard, transfer
+from haneul.services.replica import environment
 from haneul.services.tune.setup import LIBRARY_FILE
 
-VERSION = "0.3.36"  # of the source distribution llama-cpp-python, whose vendored source is built
+PACKAGE = "llama-cpp-python"  # its source archive holds that of llama.cpp
+VERSION = "0.3.36"
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 DONE_FILE = "layout.json"  # written last: a folder without it is half-done
 
@@ -22,3 +43,93 @@ def native_folder(home: Path, chip: str) -> Path | None:
     folder = folder_of(home, chip)
     is_done = (folder / DONE_FILE).is_file() and (folder / LIBRARY_FILE).is_file()
     return folder if chip and is_done else None
+
+
+class Progress(Struct, frozen=True):
+    """One report of a build; done of all steps, zero where there is nothing to count."""
+
+    stage: str  # fetching, unpacking, configuring, compiling, trying, ready
+    done: int = 0
+    all: int = 0
+
+
+OnProgress = Callable[[Progress], None]
+
+
+async def ensure_build(home: Path, chip: str, *, jobs: int, on_progress: OnProgress) -> Path:
+    """The folder of the finished build; fetches the source and builds unless it is here.
+
+    What was fetched and compiled when a build was called off is kept, and the next goes on there.
+    Raises FetchFailed, and CommandError with what is missing or what the compiler said.
+    """
+    folder = folder_of(home, chip)
+    if (found := await asyncio.to_thread(native_folder, home, chip)) is not None:
+        return found
+    await asyncio.to_thread(lambda: folder.parent.mkdir(parents=True, exist_ok=True))
+    async with lock.hold(folder.parent / "build.lock", on_wait=lambda: None):
+        await _run("--check", on_progress=on_progress)
+        source = await _source(folder.parent, on_progress)
+        await _run(str(source), str(folder), "--jobs", str(jobs), on_progress=on_progress)
+    await asyncio.to_thread(source.unlink)
+    return folder
+
+
+async def _source(folder: Path, on_progress: OnProgress) -> Path:
+    """The source archive with its known hash, in the folder."""
+    kept = folder / f"source-{VERSION}.tar.gz"
+    if await asyncio.to_thread(lambda: kept.is_file() and file_sha256(kept) == SHA256):
+        return kept
+    on_progress(Progress("fetching"))
+    async with Fetcher() as fetcher:
+        part = await PackageIndex(fetcher, os.environ).find_source(PACKAGE, VERSION)
+        if part.path is not None:  # it lies on this machine
+            await asyncio.to_thread(shutil.copyfile, part.path, kept)
+        elif part.piece is not None:
+            piece = msgspec.structs.replace(part.piece, sha256=SHA256)
+            arrived = await transfer(
+                fetcher,
+                piece,
+                folder,
+                on_bytes=lambda done, all: on_progress(Progress("fetching", done, all or 0)),
+            )
+            await asyncio.to_thread(arrived.path.replace, kept)
+            await asyncio.to_thread(discard, piece, folder)
+    if await asyncio.to_thread(file_sha256, kept) != SHA256:
+        await asyncio.to_thread(kept.unlink)
+        raise FetchFailed(f"The source of {PACKAGE} {VERSION} does not have its known SHA-256.")
+    return kept
+
+
+async def _run(*arguments: str, on_progress: OnProgress) -> None:
+    """Runs the builder, which leads a process group of its own, so that all of it ends with us."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "haneul.engine.native",
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(),
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        async for line in process.stdout:
+            on_progress(msgspec.json.decode(line, type=Progress))
+        said = await process.stderr.read()
+        if await process.wait() != 0:
+            raise CommandError(_reason(said))
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+def _reason(said: bytes) -> str:
+    try:
+        last = said.strip().rpartition(b"\n")[2]
+        return msgspec.json.decode(last, type=dict[str, str])["error"]
+    except (msgspec.MsgspecError, KeyError):
+        return "The build ended without a reason."

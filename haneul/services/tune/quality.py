@@ -24,8 +24,8 @@ SCORED_MAX = 512
 AT_ONCE = 8
 FORCE = 100  # the most that the protocol allows
 EIGHTY = 1.2816  # standard deviations on each side that hold 80 % of a normal distribution
-AGREED_WORDS = 24
-AGREEMENT_LEAST = 0.8  # of the next tokens; near-ties flip between kernels
+AGREED_PLACES, AGREED_WORDS = 8, 96  # where kernels are compared, within so many first words
+AGREEMENT_LEAST = 0.75  # of the next tokens; near-ties flip between kernels
 
 TEXT = """\
 The road left the harbour behind the old customs house and climbed in long bends towards the \
@@ -105,8 +105,8 @@ def loss(before: Sequence[float], after: Sequence[float]) -> Loss:
 async def next_words(client: Client) -> list[str]:
     """The token that the kernel itself takes next at some places of the text."""
     words = TEXT.split(" ")
-    step = len(words) // (AGREED_WORDS + 1)
-    prompts = [" ".join(words[: (number + 1) * step]) for number in range(AGREED_WORDS)]
+    step = AGREED_WORDS // AGREED_PLACES
+    prompts = [" ".join(words[: (place + 1) * step]) for place in range(AGREED_PLACES)]
     body: dict[str, object] = {"prompt": prompts, "max_tokens": 1, "temperature": 0}
     data = await client.answer("/v1/completions", body)
     return [choice.text for choice in msgspec.json.decode(data, type=_Answer).choices]

@@ -24,7 +24,7 @@ from haneul.services.tune import axes, quality
 from haneul.services.tune.axes import Scope
 from haneul.services.tune.candidate import STEPPED_IN, Candidate, Lost
 from haneul.services.tune.chooser import LOSS_MAX, PURPOSES, Choice, Purpose, Trial, choose, score
-from haneul.services.tune.load import Load, fitting_load, measure
+from haneul.services.tune.load import FULL_ROUND_S, ROUND_S, Load, fitting_load, measure
 from haneul.services.tune.processes import QUIET_SHARE, Clock, NotQuiet, until_quiet
 from haneul.services.tune.setup import Setup, show
 
@@ -33,7 +33,7 @@ FINALISTS_PER_PURPOSE = 2
 ALIVE_MAX = 3  # engines that stay loaded at a time
 QUIET_WITHIN_S = 30.0
 DISTURBED_MAX = 2  # rounds that are repeated because others worked meanwhile
-BUDGET_S, FULL_BUDGET_S = 90.0, 900.0
+BUDGET_S, FULL_BUDGET_S = 60.0, 600.0  # after which no further setup is begun
 FORMATS = 2  # the stage of the weights' formats
 LATE = "not tried: the time of the search was up"
 log = logger("tune")
@@ -109,7 +109,7 @@ class Search:
             lambda _: scope.kernels,
             lambda best: axes.thread_setups(best, scope.cores, is_full=full),
             lambda best: axes.format_setups(best, scope.formats),
-            lambda best: axes.further_setups(best) if full else [],
+            lambda best: axes.further_setups(best, self._kernel_of(best), is_full=full),
         ]
         budget_s = FULL_BUDGET_S if full else BUDGET_S
         for number, stage in enumerate(stages):
@@ -131,7 +131,7 @@ class Search:
         wanted = [
             setup
             for setup in self._finalists()
-            if setup.weights and self._trials[setup.key].loss is None
+            if setup.is_lossy and self._trials[setup.key].loss is None
         ]
         if not wanted:
             return
@@ -167,9 +167,12 @@ class Search:
                 del self._trials[setup.key]
                 return
             if self._load is None:
-                context_tokens = candidate.spec.context_tokens
                 self._load = await candidate.guarded(
-                    fitting_load(candidate.client, context_tokens=context_tokens)
+                    fitting_load(
+                        candidate.client,
+                        context_tokens=candidate.spec.context_tokens,
+                        round_s=FULL_ROUND_S if self._scope.is_full else ROUND_S,
+                    )
                 )
             await self._check_words(setup, candidate)
             await self._round(setup, candidate)
@@ -214,7 +217,7 @@ class Search:
         if setup == self.default:
             self._words = said
         agreed = quality.agreement(self._words, said)
-        if agreed < quality.AGREEMENT_LEAST and not setup.weights:
+        if agreed < quality.AGREEMENT_LEAST and not setup.is_lossy:
             raise Lost(f"takes other tokens than the default at {1 - agreed:.0%} of the places")
 
     # what is known so far
@@ -222,6 +225,9 @@ class Search:
         """The best setups so far, for one stream and for several; measured once each."""
         measured = [trial for trial in self._trials.values() if trial.is_measured]
         return _each([_best(measured, purpose).setup for purpose in PURPOSES])
+
+    def _kernel_of(self, setup: Setup) -> str:
+        return self._trials[setup.key].kernel
 
     def _unreadable(self) -> list[Setup]:
         """Kernels that cannot serve the file as it is, and perhaps can in another format."""

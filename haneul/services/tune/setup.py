@@ -17,6 +17,7 @@ from haneul.base import places
 AUTO = "auto"
 NATIVE = "native"  # the libllama that was built on this machine
 LIBRARY_FILE = "libllama.so"
+LOSSY_OPTIONS = {"cache_type", "kv_precision", "precision", "dynamic_quantisation_group"}
 
 
 class Setup(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -27,6 +28,11 @@ class Setup(Struct, frozen=True, kw_only=True, omit_defaults=True):
     weights: str = ""  # the format the file was requantised to, such as "Q4_0"; "": as it is
     library: str = ""  # NATIVE, or "" for the wheel's
     options: dict[str, Any] = {}  # further ones, by the kernel's own names
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether it computes with coarser numbers than the default, so that quality may differ."""
+        return bool(self.weights) or not LOSSY_OPTIONS.isdisjoint(self.options)
 
     @property
     def key(self) -> str:
