@@ -31,6 +31,14 @@ NEEDED = ("CMakeLists.txt", "LICENSE", "cmake/", "ggml/", "include/", "src/", "v
 LIBRARY = "libllama.so"
 STEP = re.compile(r"^\[\s*(\d+)(?:/(\d+)|%)\]")
 SAID_KEPT = 12  # lines of a compiler that are told when it fails
+# GCC 12 takes the stores of AMX's tile configuration for dead, because its intrinsic names eight
+# bytes of the sixty-four that ldtilecfg reads; the kernel then dies of an illegal instruction.
+AMX_RULE = """
+if (CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    set_source_files_properties(
+        ggml-cpu/amx/mmq.cpp PROPERTIES COMPILE_OPTIONS "-fno-tree-dse;-fno-dse")
+endif()
+"""
 OFF = ("TESTS", "EXAMPLES", "TOOLS", "SERVER", "COMMON", "APP")
 
 
@@ -78,6 +86,8 @@ def _unpack(source: Path, code: Path) -> None:
                 archive.extract(member, code, filter="data")
     if not (code / "include" / "llama.h").is_file():
         raise CommandError("The archive has no llama.cpp in it.")
+    with (code / "ggml" / "src" / "CMakeLists.txt").open("a") as rules:
+        rules.write(AMX_RULE)
     mark.touch()
 
 
