@@ -70,9 +70,10 @@ class Meters:
 
     def text(self, slots: Slots, kernel: dict[str, float]) -> str:
         """Every number, by name."""
+        deferred = kernel.get("requests_deferred", 0) if slots.kernel_orders else 0
         lines = [
-            *_one("running", "gauge", "Sequences in the kernel", slots.running),
-            *_one("waiting", "gauge", "Sequences waiting for a place", slots.waiting),
+            *_one("running", "gauge", "Sequences being computed", slots.running - deferred),
+            *_one("waiting", "gauge", "Sequences waiting for a place", slots.waiting + deferred),
             *_one("requests_open", "gauge", "Requests not yet answered whole", slots.requests),
             *_one("slots", "gauge", "Sequences the kernel takes at a time", slots.slots),
             *_one("hang_ups_total", "counter", "Requests whose client left", self.hang_ups),

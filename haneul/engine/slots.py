@@ -18,6 +18,7 @@ class Slots:
         self.slots = slots
         self.queue_max = queue_max
         self.requests = self.waiting = self.running = 0
+        self.kernel_orders = False  # then `running` also counts those that wait in the kernel
         self.idle = asyncio.Event()  # set while no request is in
         self.idle.set()
         self._wait_s = wait_s
@@ -25,6 +26,7 @@ class Slots:
 
     def leave_order_to_kernel(self) -> None:
         """Lets the whole line through: a kernel with a scheduler of its own knows better."""
+        self.kernel_orders = True
         for _ in range(self.queue_max):
             self._free.release()
 
