@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -45,6 +46,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
     takes_objects: bool = True  # arguments of calls as objects; else as JSON text
     takes_null: bool = True  # a call may stand beside the content null
     has_short_ids: bool = False  # wants ids of calls of nine letters and digits
+    has_named_ids: bool = False  # writes ids as the models do: functions.NAME:NUMBER
     has_thinking_field: bool = False  # reads old thoughts from "thinking", not "reasoning_content"
 
 
@@ -63,7 +65,8 @@ def plain_tools(request: ChatRequest, dialect: Dialect) -> list[dict[str, Any]] 
 
 def plain_messages(request: ChatRequest, dialect: Dialect, *, call: str) -> list[dict[str, Any]]:
     """The messages as dictionaries, as the dialect has it. `call`: what a call looks like."""
-    listed = [_plain(message, dialect) for message in request.messages]
+    ids = _ids(request, dialect)
+    listed = [_plain(message, dialect, ids) for message in request.messages]
     if not dialect.writes_calls:
         listed = _without_tool_roles(listed)
     tools = offered_tools(request)
@@ -92,15 +95,34 @@ def text_of(content: str | list[ContentPart] | None) -> str | None:
     return content
 
 
-def _plain(message: Message, dialect: Dialect) -> dict[str, Any]:
+def _ids(request: ChatRequest, dialect: Dialect) -> dict[str, str]:
+    """What the template is told for each id of a call: the same for the call and its result."""
+    calls = [call for message in request.messages for call in message.tool_calls or []]
+    given = [call.get("id") or "" for call in calls]
+    given += [message.tool_call_id for message in request.messages if message.tool_call_id]
+    if dialect.has_short_ids:
+        return {one: one if _SHORT_ID.fullmatch(one) else _short(one) for one in given}
+    if not dialect.has_named_ids:
+        return {}
+    return {
+        call.get("id") or "": f"functions.{call['function']['name']}:{number}"
+        for number, call in enumerate(calls)
+    }
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:SHORT_ID_CHARS]
+
+
+def _plain(message: Message, dialect: Dialect, ids: Mapping[str, str]) -> dict[str, Any]:
     said: dict[str, Any] = {
         "role": "system" if message.role == "developer" else message.role,
         "content": text_of(message.content),
     }
     if message.role == "assistant":
-        said |= _assistant(message, dialect)
+        said |= _assistant(message, dialect, ids)
     if message.tool_call_id is not None:
-        said["tool_call_id"] = _id(message.tool_call_id, dialect)
+        said["tool_call_id"] = ids.get(message.tool_call_id, message.tool_call_id)
     if message.name is not None:
         said["name"] = message.name
     if said["content"] is None and not (dialect.takes_null and message.tool_calls):
@@ -108,18 +130,18 @@ def _plain(message: Message, dialect: Dialect) -> dict[str, Any]:
     return said
 
 
-def _assistant(message: Message, dialect: Dialect) -> dict[str, Any]:
+def _assistant(message: Message, dialect: Dialect, ids: Mapping[str, str]) -> dict[str, Any]:
     said: dict[str, Any] = {}
     if message.reasoning_content:
         name = "thinking" if dialect.has_thinking_field else "reasoning_content"
         said[name] = message.reasoning_content
     if message.tool_calls:
-        said["tool_calls"] = [_call(call, dialect) for call in message.tool_calls]
+        said["tool_calls"] = [_call(call, dialect, ids) for call in message.tool_calls]
     return said
 
 
-def _call(call: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
-    function = call["function"]
+def _call(call: dict[str, Any], dialect: Dialect, ids: Mapping[str, str]) -> dict[str, Any]:
+    function, given = call["function"], call.get("id") or ""
     arguments: Any = function.get("arguments") or "{}"
     if dialect.takes_objects:
         try:
@@ -127,7 +149,7 @@ def _call(call: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
         except msgspec.DecodeError:  # a model wrote it: shown as it stands
             pass
     return {
-        "id": _id(call.get("id") or "", dialect),
+        "id": ids.get(given, given),
         "type": "function",
         "function": {"name": function["name"], "arguments": arguments},
     }
@@ -135,13 +157,6 @@ def _call(call: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
 
 def _described(tool: dict[str, Any]) -> dict[str, Any]:
     return {**tool, "function": {"description": "", **tool["function"]}}
-
-
-def _id(text: str, dialect: Dialect) -> str:
-    """The id of a call; the same one for the call and for its result."""
-    if not dialect.has_short_ids or _SHORT_ID.fullmatch(text):
-        return text
-    return hashlib.sha256(text.encode()).hexdigest()[:SHORT_ID_CHARS]
 
 
 def _without_tool_roles(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

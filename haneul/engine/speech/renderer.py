@@ -26,6 +26,10 @@ from haneul.engine.speech.sandbox import (
 ANSWER_S = 30.0  # to start a process on a busy machine; its own alarm is far shorter
 
 
+class Unbounded(BadRequest):
+    """The model's chat template takes more time or memory than any conversation needs."""
+
+
 class Renderer:
     """Renders one template. Its process ends with it, or when the front goes."""
 
@@ -35,7 +39,7 @@ class Renderer:
         self._lock = threading.Lock()
 
     def render(self, values: dict[str, Any]) -> str:
-        """The text. Raises BadRequest with the template's own reason, or the bound it broke."""
+        """The text. Raises BadRequest with the template's own reason, or Unbounded."""
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._start()
@@ -70,7 +74,10 @@ class Renderer:
             deadline.cancel()
         if not head:
             _end(process)
-            raise _refusal(f"it took longer than {RENDER_S:g} s, or too much memory")
+            raise Unbounded(
+                f"The model's chat template took longer than {RENDER_S:g} s, or too much memory.",
+                param="messages",
+            )
         reply = replies.decode(data)
         if isinstance(reply, Refused):
             raise _refusal(reply.reason)

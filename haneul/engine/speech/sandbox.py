@@ -2,8 +2,8 @@
 
 A template is a stranger's program. jinja2's immutable sandbox keeps it from files, imports and
 attributes of Python's own; what no interpreter can keep it from - a loop without end, text without
-end, nests that compare for years in one instruction - ends this process instead: an alarm of the
-system's counts each rendering's seconds, and the system bounds its memory.
+end, nests that compare for years in one instruction - ends this process instead: the system counts
+each rendering's seconds of processor time, and bounds its memory.
 
 The environment is the one of Hugging Face's `apply_chat_template` (transformers 5.23,
 utils/chat_template_utils.py). Two things are added, as llama.cpp renders them too: a filter
@@ -27,7 +27,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from msgspec import Struct
 
-RENDER_S = 3.0  # of one rendering; the largest honest ones take a tenth of it
+RENDER_S = 3.0  # of the processor, for one rendering; the largest honest ones take a tenth of it
 MEMORY_BYTES = 1 << 30
 TEXT_MAX_CHARS = 16 << 20
 HEAD_BYTES = 4
@@ -172,7 +172,7 @@ def main() -> None:
     template: Template | Refused = Refused("there is none")
     for question in _asked():
         # The alarm's default action ends the process, in the middle of whatever it does.
-        signal.setitimer(signal.ITIMER_REAL, RENDER_S)
+        signal.setitimer(signal.ITIMER_PROF, RENDER_S)
         reply: Reply = Rendered()
         if isinstance(question, Use):
             template = compiled(question.source)
@@ -180,7 +180,7 @@ def main() -> None:
             reply = template
         elif isinstance(question, Render):
             reply = rendered(template, question.values)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         sys.stdout.buffer.write(framed(reply))
         sys.stdout.buffer.flush()
 
