@@ -1,0 +1,129 @@
+"""OpenVINO's continuous batching pipeline over one file: how it is opened, whether it is sane."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import openvino_genai as genai
+
+from haneul.base.gguf import Header
+from haneul.engine.openvino.blocks import BLOCK_TOKENS
+from haneul.engine.openvino.prepared import default_folder, prepare, reason
+from haneul.engine.openvino.readable import Measures
+from haneul.engine.openvino.sampling import slice_settings
+from haneul.engine.worker.job import WorkerSpec
+from haneul.engine.worker.stepper import CannotServe
+
+BATCH_TOKENS = 2048  # the most one step may compute; how many it does is decided by time
+DRAFT_TOKENS = 8
+FREE_SHARE = 0.8  # of the memory that is free, at most, for the cache
+SMOKE_TEXT = "The sun rises in the east and sets in the west. Water boils at one hundred degrees."
+SMOKE_SLACK = 1.0  # nats above blind guessing: what still counts as a model
+
+
+class Settings:
+    """What tuning may choose, from WorkerSpec.options. Raises CannotServe for other words."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        known = dict(options)
+        self.precision = str(known.pop("precision", ""))
+        self.kv_precision = str(known.pop("kv_precision", ""))
+        self.threads = int(known.pop("threads", 0))
+        self.group = known.pop("dynamic_quantisation_group", None)
+        self.has_lookup = bool(known.pop("lookup", False))
+        self.batch_tokens = int(known.pop("batch_tokens", BATCH_TOKENS))
+        self.folder = Path(known.pop("folder", None) or default_folder())
+        if known:
+            raise CannotServe(f"The kernel openvino has no option {', '.join(sorted(known))}.")
+
+    def properties(self, threads: int) -> dict[str, Any]:
+        """Under OpenVINO's own names."""
+        given: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        given["INFERENCE_NUM_THREADS"] = self.threads or threads
+        given["sampler_num_threads"] = self.threads or threads
+        if self.precision:
+            given["INFERENCE_PRECISION_HINT"] = self.precision
+        if self.kv_precision:
+            given["KV_CACHE_PRECISION"] = self.kv_precision
+        if self.group is not None:
+            given["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = int(self.group)
+        if self.has_lookup:
+            given["prompt_lookup"] = True
+        return given
+
+
+def block_count(spec: WorkerSpec) -> int:
+    """Blocks for every place to be full, and one more each that is begun."""
+    return spec.slots * (-(-spec.context_tokens // BLOCK_TOKENS) + 1)
+
+
+def open_pipeline(spec: WorkerSpec, settings: Settings, header: Header, found: Measures) -> Any:
+    """The pipeline, loaded. Raises CannotServe when it does not load."""
+    file = Path(spec.file)
+    blocks = block_count(spec)
+    _check_memory(blocks, found)
+    plan = genai.SchedulerConfig()
+    plan.num_kv_blocks = blocks
+    plan.cache_size = 0
+    plan.enable_prefix_caching = True
+    plan.dynamic_split_fuse = True
+    plan.max_num_batched_tokens = max(settings.batch_tokens, spec.slots + BLOCK_TOKENS * 4)
+    properties = settings.properties(spec.threads)
+    folder = prepare(file, header, found, settings.folder)
+    try:
+        return genai.ContinuousBatchingPipeline(str(folder), plan, "CPU", properties, {})
+    except RuntimeError:
+        shutil.rmtree(folder, ignore_errors=True)  # perhaps only what was kept is damaged
+    folder = prepare(file, header, found, settings.folder)
+    try:
+        return genai.ContinuousBatchingPipeline(str(folder), plan, "CPU", properties, {})
+    except RuntimeError as cause:
+        raise CannotServe(f"OpenVINO does not load this model: {reason(cause, file)}") from cause
+
+
+def strangeness(pipeline: Any, tokens: list[int], *, draft_tokens: int = 0) -> float:
+    """Mean negative log-probability of a new text's tokens after its first, in nats."""
+    given = slice_settings(draft_tokens=draft_tokens)
+    given.echo = True
+    given.logprobs = 1
+    handle = pipeline.add_request(1, as_input(tokens), given)
+    scores: list[float] = []
+    while pipeline.has_non_finished_requests():
+        pipeline.step()
+        while handle.can_read():
+            for output in handle.read().values():
+                scores += output.generated_log_probs
+    return -sum(scores[1 : len(tokens)]) / (len(tokens) - 1)
+
+
+def check_sanity(pipeline: Any, tokens: list[int], *, rows: int, draft_tokens: int) -> None:
+    """Reads a plain sentence; a kernel that finds it stranger than chance is not trusted.
+
+    Raises CannotServe.
+    """
+    found = strangeness(pipeline, tokens, draft_tokens=draft_tokens)
+    if not found <= math.log(rows) + SMOKE_SLACK:  # which is true of no number also
+        raise CannotServe(f"OpenVINO computes nonsense for this model ({found:.1f} nats a token).")
+
+
+def as_input(tokens: list[int]) -> openvino.Tensor:
+    """One sequence as the pipeline takes it."""
+    return openvino.Tensor(np.array([tokens], dtype=np.int64))
+
+
+def _check_memory(blocks: int, found: Measures) -> None:
+    """A byte per number: the cache's usual precision. Raises CannotServe."""
+    numbers = 2 * found.layers * found.kv_heads * found.head_width
+    needed = blocks * BLOCK_TOKENS * numbers
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > free * FREE_SHARE:
+        raise CannotServe(
+            f"The cache for every place would take {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB are"
+            " free. Fewer places or a shorter context would fit."
+        )
