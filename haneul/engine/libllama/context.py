@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes as c
+import math
 import time
 from typing import Any
 
@@ -18,7 +19,7 @@ from haneul.engine.worker.stepper import CannotServe
 
 CACHE_TYPES = {"f16": 1, "q8_0": 8}  # ggml_type
 STATE_BYTES_MOST = 64 << 20  # a copy through a buffer of ours; larger ones inside the library
-PROBE_TOKENS = 64
+PROBE_TOKENS, PROBES = 64, 3
 Rows = NDArray[np.float32]
 
 
@@ -101,13 +102,15 @@ class Context:
         """
         vocabulary = self._model.vocabulary.size
         tokens = [token % vocabulary for token in range(3, 3 + PROBE_TOKENS)]
-        self._step(tokens[:8], 0, 0)  # the first step also brings the weights into memory
-        began = time.perf_counter()
-        alone = self._step(tokens[8:], 8, 0)
-        reading_s = time.perf_counter() - began
-        began = time.perf_counter()
-        self._step(tokens[:1], PROBE_TOKENS, 0)
-        writing_s = time.perf_counter() - began
+        reading_s = writing_s = math.inf
+        for _ in range(PROBES):  # the first also brings the weights into memory
+            self._cut(0, 0)
+            began = time.perf_counter()
+            alone = self._step(tokens, 0, 0)
+            reading_s = min(reading_s, time.perf_counter() - began)
+            began = time.perf_counter()
+            self._step(tokens[:1], PROBE_TOKENS, 0)
+            writing_s = min(writing_s, time.perf_counter() - began)
         last = PROBE_TOKENS - 1
         self._cut(0, last)
         line = 0
@@ -121,7 +124,7 @@ class Context:
         spread = float(alone.max() - alone.min())
         if not float(abs(alone - shared).max()) <= 0.05 * spread or length != PROBE_TOKENS:
             raise CannotServe("The model's memory cannot be shared between sequences.")
-        token_s = reading_s / (PROBE_TOKENS - 8)
+        token_s = max(reading_s - writing_s, 0.1 * reading_s) / (PROBE_TOKENS - 1)
         return max(writing_s - token_s, 0.1 * writing_s), token_s
 
     def close(self) -> None:

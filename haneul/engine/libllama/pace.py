@@ -3,12 +3,16 @@
 A step of n tokens takes about a + b·n + c·(places they look back at). The fixed part is the reading
 of all weights, the third grows with the length of a context. Learned by recursive least squares
 that forget, in relative errors, so that small steps count as much as large ones.
+
+A step that took longer than foreseen teaches little: something else had the processor, and pieces
+that shrink because of it would only make everything slower. So this is nearly the undisturbed cost.
 """
 
 from __future__ import annotations
 
 FORGETTING = 0.97  # weight of the past at each step: about the last 33 count
 LEAST_TOKENS = 16  # of a prompt in one step: fewer would never come to an end
+SLOWER_WEIGHT = 0.15  # of a step that took longer than foreseen, against one that took less
 _TRUST = 4.0  # how many times dearer or cheaper than foreseen one step may be said to be
 _SHARE_LEAST = 1e-3  # of the prior that each part keeps: no part is ever free
 _COVARIANCE_MOST = 10.0  # its trace; else long calm would make the next surprise a catastrophe
@@ -53,7 +57,8 @@ class Pace:
         ]
         error = took_s / foreseen - 1.0
         spread = [sum(row[place] * x[place] for place in range(3)) for row in self._covariance]
-        scale = FORGETTING + sum(x[place] * spread[place] for place in range(3))
+        weight = SLOWER_WEIGHT if error > 0 else 1.0
+        scale = FORGETTING / weight + sum(x[place] * spread[place] for place in range(3))
         for place in range(3):
             gained = spread[place] / scale * error
             least = _SHARE_LEAST * self._prior[place]

@@ -16,7 +16,7 @@ from haneul.engine.libllama.turns import Turns
 
 STEP_S = 0.2  # of a step while answers are being written: what a reader may have to wait
 ALONE_S = 0.25  # of a step while none is: still what a hang-up or a newcomer may have to wait
-WORTH_WAITING = 32  # tokens; a leader who computes fewer of mine is not waited for
+WORTH_WAITING = 8  # tokens; a leader who computes fewer of mine is not waited for
 WORTH_COPYING = 16  # tokens; fewer are computed again rather than copied
 WHOLE = 1.25  # a rest up to this share over the budget is read at once, not in two steps
 PAUSE_AFTER_S = 1.0  # a task runs at least so long before a more urgent one takes its place
