@@ -96,6 +96,8 @@ def rm(model: str, as_json: bool) -> None:
     store.run(audit.note, "cli", "model.remove", row.name, row.digest)
     if not any(other.digest == row.digest for other in store.run(queries.every)):
         Blobs(places.blobs(settings.home)).remove(row.digest)
+        for path in places.derived(settings.home).glob(f"{row.digest}.*"):
+            path.unlink(missing_ok=True)
     if as_json:
         print_json({"removed": row.name, "digest": row.digest})
     else:

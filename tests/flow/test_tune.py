@@ -79,6 +79,7 @@ async def place(short_folder: Path, tiny_model: Path) -> AsyncIterator[Place]:
     made.database.close()
 
 
+@pytest.mark.slow
 async def test_two_setups_are_measured_and_one_that_dies_is_lost_not_fatal(place):
     broken = Setup(kernel="llama-server", weights="Q8_0")
     path = weights_path(place.config.home, Path(place.row.path), place.row.digest, broken)
@@ -101,6 +102,7 @@ async def test_two_setups_are_measured_and_one_that_dies_is_lost_not_fatal(place
     assert place.database.run(tunings.every) == [], "measured beside other work: not kept"
 
 
+@pytest.mark.slow
 async def test_the_default_under_its_own_name_is_not_measured_twice(place):
     kept = await place.tuner(Setup(kernel="libllama"), SERVER).run()
     assert len(kept.trials) == 2

@@ -48,14 +48,14 @@ def versions(home: Path, chip: str) -> str:
     return "; ".join(f"{name} {found}" for name, found in known.items() if found)
 
 
-def kernels(home: Path, chip: str) -> tuple[Setup, ...]:
-    """One setup for each kernel that is installed here."""
+def kernels(home: Path, chip: str, *, is_full: bool = True) -> tuple[Setup, ...]:
+    """One setup for each kernel that is installed here; a quick search leaves out the fallback."""
     found = [Setup(kernel=LIBLLAMA)]
     if native.native_folder(home, chip):
         found.append(Setup(kernel=LIBLLAMA, library=NATIVE))
     if _version(OPENVINO_PACKAGE) and sys.platform == "linux":
         found.append(Setup(kernel=OPENVINO))
-    return (*found, Setup(kernel=LLAMA_SERVER))
+    return (*found, Setup(kernel=LLAMA_SERVER)) if is_full else tuple(found)
 
 
 def formats(

@@ -19,7 +19,7 @@ from haneul.base.errors import EngineFailed
 from haneul.services.measure import WORD_TOKENS_MAX, WORDS, chunks
 from haneul.services.tune.chooser import Sample
 
-ROUND_S, FULL_ROUND_S = 4.0, 10.0  # about so long may a round of the default setup take
+ROUND_S, FULL_ROUND_S = 5.0, 12.0  # about so long may a round of the default setup take
 REQUEST_S = 120.0
 SMALLEST = 1 / 8  # of the full load, for models that are slow here
 
@@ -113,20 +113,11 @@ class Client:
 
 async def fitting_load(client: Client, *, context_tokens: int, round_s: float) -> Load:
     """The full load, or as much of it as this model does here in about so long."""
-    load = Load()
-    room = context_tokens // WORD_TOKENS_MAX / load.prompt_words_most
-    load = load.scaled(min(1.0, room))
-    asked = await client.ask(words(load.prompt_words), load.answer_tokens)
-    decode_s = max(1e-6, asked.took_s - asked.ttft_s)
-    prompts = load.prompt_words * (1 + load.streams) + load.streams * (
-        load.shared_words + load.own_words
-    )
-    answers = (
-        load.answer_tokens + load.streams * (load.answer_tokens + load.shared_answer_tokens) / 2
-    )  # tokens decoded side by side cost about half
-    expected_s = (
-        asked.ttft_s * prompts / load.prompt_words + decode_s * answers / load.answer_tokens
-    )
+    room = context_tokens // WORD_TOKENS_MAX / Load().prompt_words_most
+    load = Load().scaled(min(1.0, room))
+    began = time.monotonic()
+    await measure(client, load.scaled(SMALLEST))
+    expected_s = (time.monotonic() - began) / SMALLEST
     return load.scaled(max(SMALLEST, min(1.0, round_s / expected_s)))
 
 

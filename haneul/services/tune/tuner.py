@@ -104,7 +104,7 @@ class Tuner:
             is_full=order.is_full,
         )
         return Scope(
-            kernels=axes.kernels(config.home, self._chip.id),
+            kernels=axes.kernels(config.home, self._chip.id, is_full=order.is_full),
             cores=1 if config.threads else self._chip.cores or 1,  # a configured number stands
             formats=tuple(formats),
             is_full=order.is_full,
