@@ -103,7 +103,7 @@ def show(found: dict[str, dict[str, list[Found]]]) -> str:
 
 
 async def measure(options: argparse.Namespace) -> None:
-    setting = Setting(options.file, options.threads, options.cells)
+    setting = Setting(options.file, options.threads, options.cells, options.cells // sides.SLOTS)
     with tempfile.TemporaryDirectory(prefix="hn-") as folder:
         running: list[Running] = []
         client = Client()
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--vllm", help="the vllm program of an environment that has it")
     parser.add_argument("--vllm-folder", help="the same weights as safetensors")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--cells", type=int, default=32_768, help="KV cells of llama-server")
+    parser.add_argument("--cells", type=int, default=36_864, help="KV cells, of 16 slots")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     options.ours = options.ours or ["libllama"]

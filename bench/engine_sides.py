@@ -20,7 +20,7 @@ from typing import NamedTuple
 from bench import processes
 
 START_S = 400.0  # vLLM compiles for minutes
-CONTEXT, SLOTS = 4608, 16
+SLOTS = 16
 WHEEL_SERVER = """
 import json, sys, signal, xllamacpp
 p, a = xllamacpp.CommonParams(), json.loads(sys.argv[1])
@@ -39,6 +39,7 @@ class Setting(NamedTuple):
     file: Path
     threads: int
     cells: int  # of the KV cache, in tokens
+    context: int  # tokens of one sequence; of haneul all slots together have `cells` of them
 
 
 class Side(NamedTuple):
@@ -120,7 +121,7 @@ def haneul(name: str, *flags: str, file: Path | None = None) -> Side:
 
     def command(setting: Setting, port: int) -> list[str]:
         engine = [sys.executable, "-m", "haneul.engine", str(file or setting.file), "--name", "m"]
-        engine += ["--port", str(port), "--slots", str(SLOTS), "--context", str(CONTEXT)]
+        engine += ["--port", str(port), "--slots", str(SLOTS), "--context", str(setting.context)]
         threads = [] if "--threads" in flags else ["--threads", str(setting.threads)]
         return [*engine, *threads, *flags]
 
@@ -154,7 +155,7 @@ def vllm(program: Path, folder: Path) -> Side:
 
     def command(setting: Setting, port: int) -> list[str]:
         where = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "m"]
-        size = ["--max-model-len", str(CONTEXT), "--max-num-seqs", str(SLOTS)]
+        size = ["--max-model-len", str(setting.context), "--max-num-seqs", str(SLOTS)]
         return [str(program), "serve", str(folder), *where, *size, "--dtype", "bfloat16"]
 
     return Side("vLLM bf16", command)

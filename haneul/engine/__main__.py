@@ -26,7 +26,7 @@ from haneul.base.errors import BrokenFile, HaneulError
 from haneul.base.gguf import Header, check_file
 from haneul.base.log import open_log
 from haneul.engine.llama_server.kernel import Settings
-from haneul.engine.opening import KERNELS, Opening, Plan
+from haneul.engine.opening import KERNELS, Many, Opening, Plan
 from haneul.engine.pooling import MEAN, only_pools, pooling_of
 from haneul.engine.protect import cores, die_with_parent, protect
 from haneul.engine.server import Engine
@@ -66,6 +66,13 @@ def _json_object(text: str) -> dict[str, Any]:
         raise argparse.ArgumentTypeError("must be a JSON object") from cause
 
 
+def _many(text: str) -> Many:
+    try:
+        return msgspec.json.decode(text, type=Many)
+    except msgspec.DecodeError as cause:
+        raise argparse.ArgumentTypeError(f"must describe a kernel: {cause}") from cause
+
+
 def _adapter(text: str) -> tuple[str, str]:
     name, _, file = text.partition("=")
     if not name or not Path(file).is_file():
@@ -98,6 +105,12 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--options", type=_json_object, default={}, help="JSON: settings of the kernel, from tuning"
+    )
+    parser.add_argument(
+        "--many",
+        type=_many,
+        metavar="JSON",
+        help='a second kernel for when many ask at once: {"kernel": …, "options": …, "from": 3}',
     )
     parser.add_argument(
         "--adapter",
@@ -152,6 +165,7 @@ async def serve(options: argparse.Namespace, header: Header) -> int:
         kernel=options.kernel,
         options=options.options,
         adapters=dict(options.adapter),
+        many=options.many,
         settings=Settings(
             file=options.file.absolute(),
             context_tokens=context_tokens(header, options.context),

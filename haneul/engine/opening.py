@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from haneul.base.log import logger
 from haneul.engine.kernel import Facts, Kernel
 from haneul.engine.llama_server.kernel import LlamaKernel, Settings
+from haneul.engine.pair import Pair
 from haneul.engine.speech.speaker import Speaker
 from haneul.engine.worker.job import WorkerSpec
 from haneul.engine.worker.stepper import CannotServe
@@ -25,6 +27,16 @@ FALLBACK_SLOTS = 2  # of a llama-server beside a worker: it takes memory of its 
 log = logger("engine")
 
 
+class Many(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}):
+    """The kernel that takes over when so many answers are made at once."""
+
+    kernel: str
+    options: dict[str, Any] = {}
+    threads: int = 0  # 0: as many as the first
+    file: str = ""  # the model in another format; empty: the same file
+    from_: Annotated[int, Meta(ge=2, le=64)] = 3
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """What an engine is told about its kernel."""
 
@@ -32,6 +44,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     options: dict[str, Any]  # for that kernel alone
     adapters: dict[str, str]  # name -> GGUF LoRA file
     settings: Settings
+    many: Many | None = None  # a second kernel, for when many ask at once
 
 
 class Opened(Struct, frozen=True):
@@ -54,7 +67,7 @@ class Opening:
     async def load(self) -> Opened:
         """The opened model. Raises BrokenFile, or CannotServe when an adapter cannot be had."""
         for name in self._order():
-            kernel = self._speaker(name, self._plan.settings)
+            kernel = self._with_many(self._speaker(name, self._plan.settings))
             self._kernels.append(kernel)
             try:
                 facts = await kernel.start()
@@ -80,18 +93,39 @@ class Opening:
             return []
         return ["openvino", "libllama"] if asked == "openvino" else ["libllama"]
 
+    def _with_many(self, alone: Speaker) -> Kernel:
+        """The kernel itself, or paired with the one for many."""
+        many = self._plan.many
+        if many is None:
+            return alone
+        settings = replace(
+            self._plan.settings,
+            file=Path(many.file) if many.file else self._plan.settings.file,
+            threads=many.threads or self._plan.settings.threads,
+        )
+        spec = self._spec(many.kernel, settings, many.options)
+
+        def make() -> Speaker:
+            return Speaker(spec, alone, self._metadata, is_borrowed=True)
+
+        return Pair(alone, make, many_from=many.from_)
+
     def _speaker(self, name: str, settings: Settings) -> Speaker:
         """A worker with another kernel behind it, for what it lacks."""
-        spec = WorkerSpec(
-            kernel=name,
+        options = self._plan.options if name == self._plan.kernel else {}
+        spec = self._spec(name, settings, options)
+        few = replace(settings, slots=min(FALLBACK_SLOTS, settings.slots))
+        other = self._speaker("libllama", few) if name == "openvino" else LlamaKernel(few)
+        return Speaker(spec, other, self._metadata)
+
+    def _spec(self, kernel: str, settings: Settings, options: dict[str, Any]) -> WorkerSpec:
+        return WorkerSpec(
+            kernel=kernel,
             file=str(settings.file),
             parent=os.getpid(),
             context_tokens=settings.context_tokens,
             slots=settings.slots,
             threads=settings.threads,
             adapters=self._plan.adapters,
-            options=self._plan.options if name == self._plan.kernel else {},
+            options=options,
         )
-        few = replace(settings, slots=min(FALLBACK_SLOTS, settings.slots))
-        other = self._speaker("libllama", few) if name == "openvino" else LlamaKernel(few)
-        return Speaker(spec, other, self._metadata)

@@ -27,11 +27,19 @@ from haneul.engine.worker.stepper import CannotServe
 class Speaker:
     """One model in a worker. Implements Kernel."""
 
-    def __init__(self, spec: WorkerSpec, fallback: Kernel, metadata: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        fallback: Kernel,
+        metadata: Mapping[str, Any],
+        *,
+        is_borrowed: bool = False,
+    ) -> None:
         self.name = spec.kernel
         self._worker = WorkerProcess(spec)
         self._fallback = fallback
-        self._fallback_has_started = False
+        self._is_borrowed = is_borrowed  # another's: it runs already and is not ended here
+        self._fallback_has_started = is_borrowed
         self._fallback_lock = asyncio.Lock()
         self._defaults = defaults(metadata)
         self._loaded: Loaded | None = None
@@ -93,7 +101,8 @@ class Speaker:
 
     async def close(self) -> None:
         await self._worker.close()
-        await self._fallback.close()
+        if not self._is_borrowed:
+            await self._fallback.close()
 
     def _lacking(self, job: Job) -> str | None:
         assert self._loaded is not None
