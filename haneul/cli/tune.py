@@ -19,6 +19,7 @@ from haneul.models import hub
 from haneul.services.tune import native
 from haneul.services.tune.chooser import LOSS_MAX, PURPOSES, Purpose
 from haneul.services.tune.kept import MILLI, Kept
+from haneul.services.tune.processes import NotQuiet
 from haneul.services.tune.setup import read, show
 from haneul.services.tune.tuner import Order, Tuner
 from haneul.store import models as model_queries
@@ -155,6 +156,8 @@ async def _search(model: str, order: Order, *, is_quiet: bool) -> Kept:
             on_news=lambda text: None if is_quiet else out.print(f"  [dim]{text}[/]"),
         )
         return await tuner.run(actor="cli")
+    except NotQuiet as error:
+        raise CommandError(f"{error.message} Try later; --busy shows it anyway.") from error
     finally:
         await client.aclose()
         store.close()

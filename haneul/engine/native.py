@@ -59,7 +59,8 @@ def build(source: Path, folder: Path, *, jobs: int) -> None:
     _tell("configuring")
     _configure(code, work / "out")
     _tell("compiling")
-    _run(["cmake", "--build", str(work / "out"), "--target", "llama", "-j", str(jobs)])
+    maker = "ninja" if (work / "out" / "build.ninja").is_file() else "make"
+    _run([maker, "-C", str(work / "out"), "-j", str(jobs), "llama"])
     _tell("trying")
     fresh = work / "fresh"
     _gather(work / "out", fresh)
@@ -127,6 +128,7 @@ def _layout(code: Path, work: Path) -> str:
 def _run(command: Sequence[str]) -> None:
     """Runs one tool, telling its steps. Raises CommandError with its last words."""
     said: list[str] = []
+    ours = os.getpid()
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -134,6 +136,7 @@ def _run(command: Sequence[str]) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        preexec_fn=lambda: die_with_parent(ours),  # no threads here
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:

@@ -88,6 +88,8 @@ class Search:
 
     async def run(self) -> Found:
         """Measures what is left to measure. Raises NotQuiet, and Lost when the default is."""
+        if self._is_quiet_needed:
+            await until_quiet(QUIET_WITHIN_S)
         began = time.monotonic()
         try:
             await self._first_rounds(began)

@@ -152,7 +152,7 @@ def test_the_work_of_our_own_children_does_not_count_as_others():
 def test_a_family_of_processes_is_counted_whole():
     code = (
         "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', "
-        "'import sys; held = bytearray(range(250)) * 200_000; print(flush=True); sys.stdin.read()'], "
+        "'import sys; h = bytearray(range(250)) * 200_000; print(flush=True); sys.stdin.read()'], "
         "stdin=subprocess.PIPE); p.wait()"
     )
     process = subprocess.Popen(
