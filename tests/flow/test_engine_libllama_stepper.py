@@ -166,6 +166,26 @@ def test_answers_at_once_with_a_shared_beginning_are_those_alone(smollm2, memory
     desk.stepper.close()
 
 
+def test_answers_are_the_same_when_their_neighbours_leave(smollm2):
+    desk = Desk(smollm2, slots=5)
+    prompts = [chat(question) for question in QUESTIONS]
+    alone = [desk.texts(prompt, max_tokens=40)[0] for prompt in prompts]
+    numbers = [desk.begin(prompt=prompt, max_tokens=40) for prompt in prompts]
+    got = dict.fromkeys(numbers, b"")
+    for _ in range(30):
+        for number, step in desk.stepper.step():
+            got[number] += step.data
+        if got[numbers[4]]:
+            desk.stepper.cancel(numbers[1])
+            desk.stepper.cancel(numbers[2])
+    for number, (data, _, _) in desk.finish().items():
+        got[number] += data
+    for place in (0, 3, 4):
+        text = got[numbers[place]].decode()
+        assert same_or_near(desk, prompts[place], text, alone[place]), (text, alone[place])
+    desk.stepper.close()
+
+
 def test_in_a_hall_a_shared_beginning_holds_its_cells_once(tiny_model):
     desk = Desk(tiny_model, options={"memory": "hall"})
     shared = list(range(5, 260)) * 3

@@ -68,6 +68,12 @@ class Context:
     def copy(self, source: Line, target: Line, length: int) -> None:
         self._copy(source.number, target.number, length)
 
+    def swap(self, line: Line, number: int) -> None:
+        held = [self._saved(line.number), self._saved(number)]
+        for target, saved in zip((number, line.number), held, strict=True):
+            self._cut(target, 0)
+            self._restore(saved, target)
+
     def cut(self, line: Line, length: int) -> None:
         self._cut(line.number, length)
 
@@ -145,11 +151,24 @@ class Context:
         if size > STATE_BYTES_MOST:  # a whole room at once, at the next step
             library.memory_seq_cp(self._memory, source, target, -1, -1)
         else:
-            buffer = (c.c_uint8 * size)()
-            got = library.state_seq_get_data(self._handle, buffer, size, source)
-            if not got or not library.state_seq_set_data(self._handle, buffer, got, target):
-                raise RuntimeError("the library refused to copy a sequence")
+            self._restore(self._saved(source), target)
         self._cut(target, length)
+
+    def _saved(self, line: int) -> Any:
+        """What a sequence remembers, as the library writes it down; None: nothing."""
+        if self._library.memory_seq_pos_max(self._memory, line) < 0:
+            return None
+        size = self._library.state_seq_get_size(self._handle, line)
+        buffer = (c.c_uint8 * size)()
+        if self._library.state_seq_get_data(self._handle, buffer, size, line) != size:
+            raise RuntimeError("the library refused to copy a sequence")
+        return buffer
+
+    def _restore(self, saved: Any, line: int) -> None:
+        if saved is None:
+            return
+        if not self._library.state_seq_set_data(self._handle, saved, len(saved), line):
+            raise RuntimeError("the library refused to copy a sequence")
 
     def _cut(self, line: int, length: int) -> None:
         if not self._library.memory_seq_rm(self._memory, line, length, -1):

@@ -98,6 +98,20 @@ class Pool:
         self._hold(new)
         self._hold_live(new)
 
+    def swap(self, line: Line, number: int) -> None:
+        """A line gets another number; whoever has that one gets this line's."""
+        other = self.lines.pop(number, None)
+        if other:
+            other.number = line.number
+            self.lines[line.number] = other
+        else:
+            del self.lines[line.number]
+            self._numbers.remove(number)
+            self._numbers.append(line.number)
+            heapq.heapify(self._numbers)
+        line.number = number
+        self.lines[number] = line
+
     def shrink(self, line: Line, length: int) -> None:
         """A live line forgets all but its first tokens."""
         self._release_live(line.cells[length:])

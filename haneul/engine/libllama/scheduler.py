@@ -18,6 +18,8 @@ STEP_S = 0.2  # of a step while answers are being written: what a reader may hav
 ALONE_S = 0.25  # of a step while none is: still what a hang-up or a newcomer may have to wait
 WORTH_WAITING = 8  # tokens; a leader who computes fewer of mine is not waited for
 WORTH_COPYING = 16  # tokens; fewer are computed again rather than copied
+TIDY_TOKENS = 2048  # in two rooms that are still swapped: tens of milliseconds
+TIDY_LEFT = 16  # tokens that an answer may still have; fewer are not worth a swap
 WHOLE = 1.25  # a rest up to this share over the budget is read at once, not in two steps
 PAUSE_AFTER_S = 1.0  # a task runs at least so long before a more urgent one takes its place
 
@@ -27,6 +29,10 @@ class Memory(Protocol):
 
     def copy(self, source: Line, target: Line, length: int) -> None:
         """Gives an empty sequence the first tokens of another; nothing is computed."""
+        ...
+
+    def swap(self, line: Line, number: int) -> None:
+        """Exchanges what two rooms remember, the other one perhaps nothing."""
         ...
 
     def cut(self, line: Line, length: int) -> None:
@@ -76,6 +82,24 @@ class Scheduler:
         self.running.remove(task)
         self._rest(task)
 
+    def _tidy(self, mine: list[Task]) -> None:
+        """Moves the last running line into the first gap between the others.
+
+        The library computes neighbouring rooms in one go, and each group apart in one of its own.
+        """
+        if self.pool.room is None or len(mine) < 2:
+            return
+        used = {task.line.number: task for task in mine if task.line}
+        first, last = min(used), max(used)
+        if last - first < len(used):
+            return
+        gap = next(number for number in range(first, last) if number not in used)
+        task, other = used[last], self.pool.lines.get(gap)
+        size = task.computed + (other.computed if other else 0)
+        if task.line and task.most - len(task.tokens) >= TIDY_LEFT and size <= TIDY_TOKENS:
+            self._memory.swap(task.line, gap)
+            self.pool.swap(task.line, gap)
+
     def _rest(self, task: Task) -> None:
         line, task.line = task.line, None
         assert line is not None
@@ -91,6 +115,7 @@ class Scheduler:
         self._admit(now_s)
         self._adapter = self._next_adapter()
         mine = [task for task in self.running if task.adapter == self._adapter]
+        self._tidy(mine)
         parts = [_written(task) for task in mine if task.is_writing]
         parts += self._reading(mine, parts, now_s)
         self._make_room(sum(len(part.tokens) for part in parts))

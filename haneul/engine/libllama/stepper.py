@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,11 @@ class LibllamaStepper:
         except CannotServe:
             self._model.close()
             raise
-        self._grammars: Grammars | None = None
         for name, file in self._adapters.items():
             self._model.adapter(name, Path(file))
         vocabulary = self._model.vocabulary
+        self._maker = ThreadPoolExecutor(1)  # a second for a large vocabulary: nobody waits for it
+        self._grammars = self._maker.submit(Grammars, vocabulary)
         return Loaded(
             facts=self._model.facts(context_tokens=self._context_tokens),
             kernel=f"llama.cpp {self._library.name} (own scheduler)",
@@ -89,7 +91,7 @@ class LibllamaStepper:
             raise ModelNotFound(f"There is no adapter {job.adapter!r} of this model.")
         guide = None
         if job.constraint is not None:
-            guide = self._grammar_maker().start(job.constraint)
+            guide = self._grammars.result().start(job.constraint)
         new = job.max_tokens if job.max_tokens is not None else self._context_tokens
         task = Task(
             number,
@@ -125,6 +127,7 @@ class LibllamaStepper:
 
     def close(self) -> None:
         """Gives the memory back; a worker's process simply ends instead."""
+        self._maker.shutdown()
         self._context.close()
         self._model.close()
 
@@ -151,11 +154,6 @@ class LibllamaStepper:
             adapters=self._adapters,
             draft_rows=DRAFT_ROWS if self._options.get("lookup", True) else 0,
         )
-
-    def _grammar_maker(self) -> Grammars:
-        if self._grammars is None:
-            self._grammars = Grammars(self._model.vocabulary)
-        return self._grammars
 
 
 def _context_tokens(model: Model, wanted: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from haneul.base.errors import BrokenFile
 from haneul.engine.libllama.library import Library
 
-USER_DEFINED = 1 << 4  # llama_token_attr
+CONTROL, USER_DEFINED = 1 << 3, 1 << 4  # llama_token_attr
 _INTEGERS = c.POINTER(c.c_int32)
 
 
@@ -102,11 +102,11 @@ class Vocabulary:
 
     def is_special(self, token: int) -> bool:
         """Whether a token stands for no text: a mark of templates and tools."""
-        if self.library.vocab_is_control(self.vocab, token):
-            return True
+        kind = self.library.vocab_get_attr(self.vocab, token)
+        if not kind & USER_DEFINED:
+            return bool(kind & CONTROL)
         text = self.special(token)
-        is_made = self.library.vocab_get_attr(self.vocab, token) & USER_DEFINED
-        return bool(is_made) and text.startswith(b"<") and text.endswith(b">")
+        return text.startswith(b"<") and text.endswith(b">")
 
     def is_end(self, token: int) -> bool:
         """Whether the model ends its turn with this token."""
