@@ -6,7 +6,7 @@ All three on one library and one file, alternating, the median of rounds:
 
 A one stream 128 → 64; B 16 distinct prompts of 128 → 64; C8 eight requests of 800 shared + 32 → 64,
 cold, then warm; D 4 chats of 4 turns; M 8 streams while a prompt of 4,000 tokens arrives; E a text
-to be repeated, with and without lookup. Speeds are generated tokens per second.
+to be repeated, with and without lookup (alone). Speeds are generated tokens per second.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from haneul.engine.libllama.context import Context, Shape
 from haneul.engine.libllama.library import open_library
@@ -308,6 +310,45 @@ def against_raw(name: str, own: Own, spec: WorkerSpec, words: Any, rounds: int) 
     raw.model.close()
 
 
+def edit(spec: WorkerSpec, rounds: int) -> None:
+    """A text written again with one word changed, and one without repetition; lookup on and off."""
+    text = (Path(__file__).parent.parent / "docs" / "log.md").read_text()[200:1400]
+    copy = "<|im_start|>user\nWrite this text again, word for word, but write Python in capitals:\n"
+    copy += text + "<|im_end|>\n<|im_start|>assistant\n"
+    fresh = "<|im_start|>user\nTell a long story about a lighthouse.<|im_end|>\n"
+    fresh += "<|im_start|>assistant\nOnce"
+    sides = {}
+    for side in (True, False):
+        sides[side] = LibllamaStepper(
+            msgspec.structs.replace(spec, slots=1, options={**spec.options, "lookup": side})
+        )
+        sides[side].load()
+    for name, prompt, new in (("E copy", copy, 256), ("E fresh", fresh, 96)):
+        speed: dict[bool, list[float]] = {True: [], False: []}
+        for number in range(rounds):
+            for side in (True, False)[:: 1 if number % 2 else -1]:
+                speed[side].append(_writing_speed(sides[side], prompt, new))
+        line(name, "lookup", speed[True])
+        line(name, "plain", speed[False])
+        line(name, "ratio", [a / b for a, b in zip(speed[True], speed[False], strict=True)])
+    counts = sides[True].call("counters", None)
+    drafted, accepted = counts["drafted_tokens_total"], counts["accepted_tokens_total"]
+    print(f"guessed {drafted:.0f}, came true {accepted:.0f}")
+
+
+def _writing_speed(stepper: LibllamaStepper, prompt: str, new: int) -> float:
+    """Tokens per second behind the first."""
+    job = Job(prompt="", temperature=0.0, max_tokens=new, ignores_end=True)
+    stepper.begin(1, job, stepper.tokenise(prompt, with_special=True))
+    began = 0.0
+    count = 0
+    while not stepper.is_idle:
+        for _, step in stepper.step():
+            assert isinstance(step, Step), step
+            began, count = began or time.perf_counter(), step.completion_tokens
+    return (count - 1) / (time.perf_counter() - began)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model")
@@ -331,8 +372,10 @@ def main() -> None:
         threads=flags.threads,
         options={**options, **json.loads(flags.options)},
     )
+    if flags.only == "E":
+        edit(spec, flags.rounds)
+        return
     own = Own(spec)
-    mine = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     source = text_tokens(own)
 
     def words(count: int) -> list[int]:
