@@ -356,6 +356,15 @@ def test_an_adapter_can_come_later(tiny, adapted):
     assert [got] == adapted.texts("once upon a time", adapter="one")
 
 
+def test_a_broken_adapter_fails_only_those_who_ask_for_it(tiny_model, tmp_path):
+    (tmp_path / "bad.gguf").write_bytes(b"GGUF" + bytes(100))
+    desk = Desk(tiny_model, adapters={"bad": str(tmp_path / "bad.gguf")})
+    with pytest.raises(BrokenFile, match="bad"):
+        desk.begin(prompt="once", adapter="bad")
+    assert desk.texts("once", max_tokens=4)
+    desk.stepper.close()
+
+
 def test_a_cancelled_job_is_gone_before_the_next_step(tiny):
     number = tiny.begin(prompt="once", max_tokens=500, ignores_end=True)
     tiny.stepper.step()

@@ -194,6 +194,7 @@ class Scheduler:
             return False
         self.running.remove(least)
         self.waiting.append(least)
+        least.drafts = []
         self._rest(least)
         return True
 

@@ -49,8 +49,6 @@ class LibllamaStepper:
         except CannotServe:
             self._model.close()
             raise
-        for name, file in self._adapters.items():
-            self._model.adapter(name, Path(file))
         vocabulary = self._model.vocabulary
         self._maker = ThreadPoolExecutor(1)  # a second for a large vocabulary: nobody waits for it
         self._grammars = self._maker.submit(Grammars, vocabulary)
@@ -74,7 +72,7 @@ class LibllamaStepper:
             raise BadRequest("The model has no such token.", param="tokens") from cause
 
     def begin(self, number: int, job: Job, prompt: list[int]) -> None:
-        """Takes a job in. Raises BadRequest, ContextTooLong, UnsupportedValue, ModelNotFound."""
+        """Takes a job in. Raises BadRequest, ContextTooLong, ModelNotFound, BrokenFile."""
         vocabulary = self._model.vocabulary
         if not prompt:
             raise BadRequest("The prompt has no tokens.", param="prompt")
@@ -89,6 +87,8 @@ class LibllamaStepper:
             )
         if job.adapter and job.adapter not in self._adapters:
             raise ModelNotFound(f"There is no adapter {job.adapter!r} of this model.")
+        if job.adapter:
+            self._model.adapter(job.adapter, Path(self._adapters[job.adapter]))
         guide = None
         if job.constraint is not None:
             guide = self._grammars.result().start(job.constraint)
