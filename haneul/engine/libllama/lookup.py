@@ -15,6 +15,8 @@ LONGEST = 32  # tokens of one guess: those of one step's rows
 FIRST = 0.7  # how often a guessed token is thought to come true before any did
 SLOWNESS = 0.85  # of the old opinion at each guess
 DEARER = 1.3  # a guess must pay that much more than it costs
+ALIGNED = 4  # tokens of a guess behind one that was replaced: the text may go on as before
+SURE = 8  # tokens alike, from which on a text is thought to be copied
 REST = 24  # tokens for which an answer whose guesses fail guesses no more
 
 
@@ -26,6 +28,9 @@ class Lookup:
         self._known = 0
         self._share = FIRST  # of guessed tokens that come true
         self._rest_until = 0
+        self._place = 0  # where the last guess was copied from
+        self._alike = 0  # tokens before it that were the same
+        self._aligned = 0  # where the text goes on if just one token was replaced
 
     def guess(self, tokens: list[int], *, pace: Pace, sharers: int, most: int) -> list[int]:
         """The tokens that may come next; none when they would not pay.
@@ -38,10 +43,11 @@ class Lookup:
         if most < 1:
             return []
         self._learn(tokens)
-        place = self._after.get(tuple(tokens[-GRAM:]), 0)
-        if not place:
-            return []
-        return tokens[place : place + min(most, 2 * _alike(tokens, place))]
+        self._place = self._after.get(tuple(tokens[-GRAM:]), 0)
+        self._alike = _alike(tokens, self._place) if self._place else 0
+        most = min(most, 2 * self._alike or ALIGNED)
+        self._place = self._place or self._aligned
+        return tokens[self._place : self._place + most] if self._place else []
 
     def learn(self, guessed: int, came_true: int, length: int) -> None:
         """How many tokens of a guess came true; `length`: of the sequence now."""
@@ -49,6 +55,8 @@ class Lookup:
         share = came_true / tried
         weight = SLOWNESS ** min(tried, 4)
         self._share = weight * self._share + (1 - weight) * share
+        is_edited = came_true < guessed and (came_true or self._alike >= SURE)
+        self._aligned = self._place + came_true + 1 if is_edited else 0
         if self._share < 1 - FIRST:
             self._share = FIRST
             self._rest_until = length + REST

@@ -108,3 +108,18 @@ def test_guesses_grow_with_success_and_stop_after_failures():
     assert bad.guess(tokens, pace=quick(), sharers=1, most=99) == []
     later = [*tokens, *text[40 : 40 + REST]]
     assert bad.guess(later, pace=quick(), sharers=1, most=99)
+
+
+def test_a_copy_with_words_replaced_takes_far_fewer_steps_than_tokens():
+    source = list(range(1000, 1400))
+    copy = [token if place % 11 else 7 + place for place, token in enumerate(source)]
+    tokens, lookup, steps = [*source, *copy[:4]], Lookup(), 0
+    while len(tokens) < len(source) + len(copy):
+        guess = lookup.guess(tokens, pace=quick(), sharers=1, most=64)
+        true = [*copy, 0][len(tokens) - len(source) :]
+        came = next((n for n, one in enumerate(guess) if one != true[n]), len(guess))
+        tokens += true[: came + 1]
+        if guess:
+            lookup.learn(len(guess), came, len(tokens))
+        steps += 1
+    assert steps < len(copy) / 4
