@@ -47,7 +47,9 @@ class Lookup:
         self._alike = _alike(tokens, self._place) if self._place else 0
         most = min(most, 2 * self._alike or ALIGNED)
         self._place = self._place or self._aligned
-        return tokens[self._place : self._place + most] if self._place else []
+        if not self._place or not self._pays(pace, sharers, most):
+            return []
+        return tokens[self._place : self._place + most]
 
     def learn(self, guessed: int, came_true: int, length: int) -> None:
         """How many tokens of a guess came true; `length`: of the sequence now."""
@@ -67,6 +69,18 @@ class Lookup:
         chance = min(self._share, 0.98)
         least = DEARER * pace.token_s / alone_s
         return int(math.log(least) / math.log(chance)) if least < 1 else 0
+
+    def _pays(self, pace: Pace, sharers: int, count: int) -> bool:
+        """Whether a guess of that length is worth its cost in all.
+
+        Beside others it is computed apart, behind their common part, for a fixed part of its own.
+        """
+        if sharers == 1:
+            return True
+        chance = min(self._share, 0.98)
+        true = chance * (1 - chance**count) / (1 - chance)
+        saved_s = true * (pace.fixed_s / sharers + pace.token_s)
+        return saved_s > DEARER * (pace.fixed_s + count * pace.token_s)
 
     def _learn(self, tokens: list[int]) -> None:
         """Notes where each n-gram was seen last, but for the one at the end."""

@@ -23,7 +23,7 @@ from haneul.engine.worker.stepper import CannotServe
 
 BATCH_TOKENS = 512  # of one step, at most
 SLOTS_MOST = 256  # LLAMA_MAX_SEQ
-DRAFT_ROWS = 64  # of logits beside one for each sequence
+DRAFT_ROWS = 32  # of logits beside one for each sequence
 CELLS_STEP = 256  # the library counts cells by so many
 _OPTIONS = {"library", "flash", "cache_type", "lookup", "batch_threads", "memory", "cells"}
 
