@@ -3,8 +3,9 @@
 Decided here, where OpenAI's protocol leaves it open:
 - `tool_choice: "none"`: the model is not told of the tools, so it cannot call them.
 - A call that must be made is begun in the prompt and held to the function's schema, so that a model
-  of any strength makes it. "required" allows several calls unless `parallel_tool_calls` is false
-  and where the model's format knows several; a named function is called once.
+  of any strength makes it. It is one call: weak models, once let, call until their tokens are used
+  up. "required" with `parallel_tool_calls: true` lets it be several, where the model's format knows
+  several; a named function is called once.
 - An answer whose form is demanded (such a call, or a response_format) is not thought about: form
   is enforced from the first token, so thinking is switched off, or its thought is closed empty.
 - Of a function's schema only what can be enforced is enforced, and members it does not name are
@@ -162,7 +163,7 @@ def _answer(request: ChatRequest) -> Branch | None:
 
 
 def _is_repeated(request: ChatRequest) -> bool:
-    return request.parallel_tool_calls is not False and request.tool_choice == "required"
+    return request.parallel_tool_calls is True and request.tool_choice == "required"
 
 
 def _calls(tools: list[dict[str, Any]], form: Format, *, is_repeated: bool) -> Constraint:

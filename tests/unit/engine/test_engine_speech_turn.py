@@ -51,7 +51,8 @@ def test_a_free_turn_is_the_prompt_alone(ask):
 
 
 def test_a_call_that_must_be_made_is_begun_in_the_prompt(ask):
-    turn = open_turn(ask(USER, tools=[F, G], tool_choice="required"), template(HERMES))
+    request = ask(USER, tools=[F, G], tool_choice="required", parallel_tool_calls=True)
+    turn = open_turn(request, template(HERMES))
     assert turn.prompt.endswith("user:hello;<tool_call>\n")
     assert turn.constraint is not None
     first, second = turn.constraint.branches
@@ -73,15 +74,16 @@ def test_a_named_function_is_called_once_and_alone(ask):
     assert not turn.constraint.is_repeated
 
 
-def test_one_call_is_one_when_it_is_asked_for(ask):
-    request = ask(USER, tools=[F], tool_choice="required", parallel_tool_calls=False)
-    turn = open_turn(request, template(HERMES))
+@pytest.mark.parametrize("fields", [{}, {"parallel_tool_calls": False}])
+def test_a_call_that_must_be_made_is_one_unless_several_are_asked_for(ask, fields):
+    turn = open_turn(ask(USER, tools=[F], tool_choice="required", **fields), template(HERMES))
     assert turn.constraint is not None
     assert not turn.constraint.is_repeated
 
 
 def test_a_model_that_was_not_taught_calls_makes_one(ask):
-    turn = open_turn(ask(USER, tools=[F], tool_choice="required"), template("{{ messages }}"))
+    request = ask(USER, tools=[F], tool_choice="required", parallel_tool_calls=True)
+    turn = open_turn(request, template("{{ messages }}"))
     assert turn.constraint is not None
     assert not turn.constraint.is_repeated
 
