@@ -19,7 +19,7 @@ from haneul.base.wire import ChatRequest, CompletionRequest
 from haneul.engine.kernel import Facts, Kernel, Piece, Prompt, Ranks, Terms, Vectors
 from haneul.engine.worker.stepper import CannotServe
 
-TOGETHER_S = 0.004  # who comes within it comes at the same moment; nobody alone notices
+TOGETHER_S = 0.01  # who comes within it comes at the same moment; nobody alone notices
 QUIET_S, QUIET_WAIT_S = 1.0, 60.0
 AGAIN_S = 10.0  # before a kernel for many that died is started again
 TRIES_MAX = 5

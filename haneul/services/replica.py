@@ -65,6 +65,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     queue: int
     kernel: str = "auto"
     options: dict[str, Any] = {}  # of that kernel
+    many: dict[str, Any] | None = None  # a second kernel, for when many ask at once
     setup: str = ""  # what tuning chose, in words; "": nothing was chosen
 
 
@@ -79,6 +80,7 @@ def command(spec: Spec, socket: str) -> list[str]:
         "--queue": spec.queue,
         "--kernel": spec.kernel,
         "--options": msgspec.json.encode(spec.options).decode() if spec.options else "",
+        "--many": msgspec.json.encode(spec.many).decode() if spec.many else "",
     }
     given = [text for name, value in options.items() if value for text in (name, str(value))]
     engine = [sys.executable, "-m", "haneul.engine", str(spec.path)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from haneul.base.config import Config
 from haneul.models.hub import shape
@@ -31,6 +32,7 @@ def spec_of(config: Config, row: ModelRow, setup: Setup | None = None, *, chip: 
     native = native_folder(config.home, chip)
     if not path.is_file() or (chosen.library == NATIVE and native is None):
         chosen, path, native = Setup(), Path(row.path), None
+    many = _many(config, row, chosen.many, native)
     return Spec(
         model=row.name,
         path=path,
@@ -40,5 +42,23 @@ def spec_of(config: Config, row: ModelRow, setup: Setup | None = None, *, chip: 
         queue=ENGINE_QUEUE,
         kernel=chosen.kernel,
         options=kernel_options(chosen, native),
+        many=many,
         setup=show(chosen) if chosen != Setup() else "",
     )
+
+
+def _many(
+    config: Config, row: ModelRow, setup: Setup | None, native: Path | None
+) -> dict[str, Any] | None:
+    """What the engine is told of its second kernel; None where there is none, or it has no file."""
+    if setup is None or (setup.library == NATIVE and native is None):
+        return None
+    path = weights_path(config.home, Path(row.path), row.digest, setup)
+    if not path.is_file():
+        return None
+    return {
+        "kernel": setup.kernel,
+        "options": kernel_options(setup, native),
+        "threads": config.threads or setup.threads,
+        "file": str(path),
+    }

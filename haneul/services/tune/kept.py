@@ -12,7 +12,7 @@ from haneul.base.ids import new_id
 from haneul.base.units import MILLION, now_us
 from haneul.services.tune.chooser import Purpose, Trial, noise
 from haneul.services.tune.search import Found
-from haneul.services.tune.setup import Setup, read
+from haneul.services.tune.setup import Setup, paired, read, show
 from haneul.store import tunings
 from haneul.store.models import ModelRow
 from haneul.store.tunings import TrialRow, TuningRow
@@ -33,6 +33,8 @@ def rows(found: Found, row: ModelRow, *, chip: str, versions: str, purpose: Purp
     tuning_id = new_id("tun")
     ids = {trial.setup.key: new_id("try") for trial in found.trials}
     used = found.choices[purpose]
+    pair = paired(found.choices["single"].trial.setup, found.choices["many"].trial.setup)
+    said = f"both kernels: {show(pair)}" if pair and purpose == "both" else used.why
     tuning = TuningRow(
         id=tuning_id,
         model=row.name,
@@ -44,7 +46,7 @@ def rows(found: Found, row: ModelRow, *, chip: str, versions: str, purpose: Purp
         single_trial=ids[found.choices["single"].trial.setup.key],
         many_trial=ids[found.choices["many"].trial.setup.key],
         used_trial=ids[used.trial.setup.key],
-        said=used.why,
+        said=said,
         load=msgspec.json.encode(found.load).decode(),
         took_us=round(found.took_s * MILLION),
         created_us=now_us(),
@@ -57,9 +59,20 @@ def rows(found: Found, row: ModelRow, *, chip: str, versions: str, purpose: Purp
 
 
 def setup_for(connection: Connection, digest: str, chip: str, versions: str) -> Setup | None:
-    """The setup that was chosen for a file on a chip; None where nothing was searched yet."""
+    """The setup that was chosen for a file on a chip; None where nothing was searched yet.
+
+    Where another kernel is best for one stream than for several, and both matter: the two.
+    """
     held = tunings.newest(connection, digest=digest, chip=chip, versions=versions)
-    return None if held is None else read(held[1].setup)
+    if held is None:
+        return None
+    tuning, used = held
+    if tuning.purpose == "both":
+        setups = {trial.id: trial.setup for trial in tunings.trials(connection, tuning.id)}
+        pair = paired(read(setups[tuning.single_trial]), read(setups[tuning.many_trial]))
+        if pair is not None:
+            return pair
+    return read(used.setup)
 
 
 def _trial_row(trial: Trial, row: ModelRow, *, chip: str, id: str, tuning_id: str) -> TrialRow:

@@ -28,6 +28,7 @@ class Setup(Struct, frozen=True, kw_only=True, omit_defaults=True):
     weights: str = ""  # the format the file was requantised to, such as "Q4_0"; "": as it is
     library: str = ""  # NATIVE, or "" for the wheel's
     options: dict[str, Any] = {}  # further ones, by the kernel's own names
+    many: Setup | None = None  # of a second kernel, for when many ask at once
 
     @property
     def is_lossy(self) -> bool:
@@ -45,8 +46,22 @@ def read(text: str) -> Setup:
     return msgspec.json.decode(text, type=Setup)
 
 
+def paired(single: Setup, many: Setup) -> Setup | None:
+    """Both setups in one engine; None where one kernel is the best for one stream and for several.
+
+    A weaker setup of the same kernel is not worth its memory, and llama-server keeps its own line.
+    """
+    kernels = {_worker(single), _worker(many)}
+    if len(kernels) == 1 or "llama-server" in kernels:
+        return None
+    return msgspec.structs.replace(single, many=many)
+
+
 def show(setup: Setup) -> str:
     """A setup as people read it: 'libllama, native build, 2 threads, Q4_0'."""
+    if setup.many is not None:
+        alone = msgspec.structs.replace(setup, many=None)
+        return f"{show(alone)}; for several streams {show(setup.many)}"
     parts = [setup.kernel]
     if setup.library == NATIVE:
         parts.append("native build")
@@ -68,6 +83,10 @@ def kernel_options(setup: Setup, native: Path | None) -> dict[str, Any]:
     if setup.library == NATIVE and native is not None:
         return {**setup.options, "library": str(native / LIBRARY_FILE)}
     return dict(setup.options)
+
+
+def _worker(setup: Setup) -> str:
+    return "libllama" if setup.kernel == AUTO else setup.kernel
 
 
 def _word(value: Any) -> str:

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from haneul.base import places
 from haneul.base.config import load
+from haneul.services.replica import command
 from haneul.services.specs import spec_of
 from haneul.services.tune import axes, native, quality
 from haneul.services.tune.candidate import Lost
@@ -20,7 +22,7 @@ from haneul.services.tune.load import Load
 from haneul.services.tune.processes import Clock, usage
 from haneul.services.tune.requantised import requantise
 from haneul.services.tune.search import Found
-from haneul.services.tune.setup import NATIVE, Setup, read, show, weights_path
+from haneul.services.tune.setup import NATIVE, Setup, paired, read, show, weights_path
 from haneul.store import tunings
 from haneul.store.database import open_database
 from haneul.store.models import ModelRow
@@ -202,3 +204,45 @@ def test_a_search_is_kept_and_its_setup_holds_for_the_same_chip_and_versions(tmp
 
 def test_requantised_files_lie_beside_the_models(config):
     assert places.derived(config.home).is_relative_to(places.blobs(config.home))
+
+
+def test_one_kernel_for_one_stream_and_another_for_several_run_as_a_pair(tmp_path, row):
+    sample = Sample(single=10.5, together=20, shared=30, ttft_s=0.1, together_ttft_s=0.2)
+    default = Trial(setup=Setup(), began_us=1, kernel="libllama", samples=(sample,))
+    other = Trial(setup=Setup(kernel="openvino"), began_us=2, samples=(sample,))
+    choices = {
+        "single": Choice(default, 0.0, "kept"),
+        "many": Choice(other, 0.9, "better"),
+        "both": Choice(default, 0.0, "kept"),
+    }
+    found = Found(
+        load=Load(), default=default, trials=(default, other), choices=choices, took_s=1.5
+    )
+    database = open_database("", tmp_path)
+    for at, (purpose, expected) in enumerate(
+        {"single": Setup(), "both": Setup(many=Setup(kernel="openvino"))}.items()
+    ):
+        kept = rows(found, row, chip="cpu", versions="v1", purpose=purpose)
+        tuning = msgspec.structs.replace(kept.tuning, created_us=at)
+        database.run(tunings.add, tuning, kept.trials)
+        assert database.run(setup_for, "d", "cpu", "v1") == expected
+    assert kept.tuning.said == "both kernels: auto; for several streams openvino"
+    database.close()
+
+
+def test_two_setups_of_one_kernel_are_no_pair():
+    assert paired(Setup(), Setup(kernel="libllama", threads=1)) is None
+    assert paired(Setup(kernel="openvino"), Setup(kernel="openvino", weights="Q8_0")) is None
+    assert paired(Setup(kernel="llama-server"), Setup(kernel="openvino")) is None
+
+
+def test_an_engine_of_two_kernels_is_told_of_the_second(config, row):
+    setup = Setup(threads=1, many=Setup(kernel="openvino", threads=2))
+    spec = spec_of(config, row, setup, chip="cpu")
+    told = {"kernel": "openvino", "options": {}, "threads": 2, "file": row.path}
+    assert (spec.threads, spec.many) == (1, told)
+    assert "--many" in command(spec, "s.sock")
+    gone = Setup(many=Setup(kernel="openvino", weights="Q8_0"))
+    assert spec_of(config, row, gone, chip="cpu").many is None
+    assert show(setup) == "auto, 1 thread; for several streams openvino, 2 threads"
+    assert read(setup.key) == setup
