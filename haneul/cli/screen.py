@@ -21,7 +21,7 @@ from haneul.models import catalogue
 from haneul.models.catalogue import Entry
 from haneul.services import tariff
 from haneul.services.keys import Made
-from haneul.services.specs import CONTEXT_TOKENS
+from haneul.services.specs import CONTEXT_TOKENS, slots_of
 from haneul.services.targets import Target
 from haneul.services.tariff import Forecast
 
@@ -90,7 +90,8 @@ def _models(out: Console, cloud: Cloud) -> None:
 
 def _fit(cloud: Cloud, entry: Entry) -> Fit:
     context = min(cloud.config.context_tokens or CONTEXT_TOKENS, entry.shape.context_tokens)
-    need = footprint(entry.shape, context_tokens=context, slots=cloud.config.slots)
+    slots = slots_of(cloud.config, entry.shape, cloud.chip.memory_bytes)
+    need = footprint(entry.shape, context_tokens=context, slots=slots)
     return fits(need, cloud.chip)
 
 

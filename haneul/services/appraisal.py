@@ -24,6 +24,7 @@ from haneul.models import hub
 from haneul.services import tariff
 from haneul.services.measure import Speeds, measure
 from haneul.services.replica import READY
+from haneul.services.specs import slots_of
 from haneul.services.targets import Target, Targets
 from haneul.services.tariff import THOUSANDTHS, Forecast
 from haneul.store import forecasts as queries
@@ -57,7 +58,7 @@ class Appraiser:
         self.chip = chip
         self.fleet = fleet
         self.hour = hour
-        self._slots = config.slots
+        self._config = config
         self._database = database
         self._client = client
         self._targets = targets
@@ -67,7 +68,7 @@ class Appraiser:
 
     async def open(self) -> None:
         """Learns from earlier measurements, and from now on measures what was not yet."""
-        self._corrections = await self._database.call(_corrections, self.chip, self._slots)
+        self._corrections = await self._database.call(_corrections, self.chip, self._config)
         self._watcher = asyncio.create_task(self._watch(), name="appraisal")
 
     async def aclose(self) -> None:
@@ -78,7 +79,8 @@ class Appraiser:
 
     def forecast(self, shape: Shape) -> Forecast:
         """What a model of that shape will do here, corrected by what others did."""
-        return tariff.forecast(shape, self.chip, slots=self._slots).refined(self._corrections)
+        slots = slots_of(self._config, shape, self.chip.memory_bytes)
+        return tariff.forecast(shape, self.chip, slots=slots).refined(self._corrections)
 
     async def first_price(self, row: ModelRow) -> PriceRow:
         """A price from the forecast, kept with it, for a model that has none yet."""
@@ -110,7 +112,7 @@ class Appraiser:
                 self._client,
                 target.replica.address,
                 target.upstream_model,
-                streams=self._slots,
+                streams=target.gate.inside_max,
                 context_tokens=target.context_tokens or 0,
             )
             busy = max(before, await _busy(SAMPLE_S))
@@ -133,7 +135,7 @@ class Appraiser:
 
         await self._database.call(keep)
         target.price = price
-        self._corrections = await self._database.call(_corrections, self.chip, self._slots)
+        self._corrections = await self._database.call(_corrections, self.chip, self._config)
         _log(target, speeds)
         return result
 
@@ -209,13 +211,15 @@ def _measured(connection: Connection, target: Target, chip: Chip) -> Forecast | 
     return tariff.measured(Speeds(**values, streams=0))
 
 
-def _corrections(connection: Connection, chip: Chip, slots: int) -> dict[str, Correction]:
+def _corrections(connection: Connection, chip: Chip, config: Config) -> dict[str, Correction]:
     """What the measured models say of the next forecast, kind by kind."""
     shapes = {row.digest: hub.shape(row) for row in model_queries.every(connection)}
     pairs: dict[str, list[tuple[Estimate, float]]] = {}
     for row in queries.measurements(connection):
         if row.chip == chip.id and row.digest in shapes and row.value > 0:
-            said = tariff.forecast(shapes[row.digest], chip, slots=slots).named().get(row.kind)
+            shape = shapes[row.digest]
+            slots = slots_of(config, shape, chip.memory_bytes)
+            said = tariff.forecast(shape, chip, slots=slots).named().get(row.kind)
             if said is not None:
                 pairs.setdefault(row.kind, []).append((said, row.value / THOUSANDTHS))
     found = {kind: calibrate(known) for kind, known in pairs.items()}

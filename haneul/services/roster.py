@@ -25,7 +25,7 @@ from haneul.chips.shape import Shape
 from haneul.models.hub import shape
 from haneul.services.gate import Gate
 from haneul.services.remote import PlainTransport, Transport
-from haneul.services.replica import FAILED, READY, STOPPED, Replica
+from haneul.services.replica import FAILED, READY, STOPPED, Replica, Spec
 from haneul.services.specs import context, spec_of
 from haneul.services.targets import EMBEDDED, Target, Targets, always_ready
 from haneul.services.tune import axes
@@ -140,7 +140,7 @@ class Roster:
     def _target(self, row: ModelRow, *, number: int) -> Target:
         """A model with the setup that holds for it now, its engine not started yet."""
         config = self._config
-        spec = spec_of(config, row, self._setups.get(row.digest), chip=self._chip.id)
+        spec = self._spec(row)
         replica = Replica(
             spec,
             client=self._client,
@@ -159,7 +159,7 @@ class Roster:
             engine=EMBEDDED,
             upstream_model=row.name,
             transport=PlainTransport(self._client, replica.address),
-            gate=self._gate(config.slots),
+            gate=self._gate(spec.slots),
             ready=ready,
             currency=config.currency,
             digest=row.digest,
@@ -170,10 +170,19 @@ class Roster:
             replica=replica,
         )
 
+    def _spec(self, row: ModelRow) -> Spec:
+        return spec_of(
+            self._config,
+            row,
+            self._setups.get(row.digest),
+            chip=self._chip.id,
+            memory_bytes=self._chip.memory_bytes,
+        )
+
     def _follow_setup(self, target: Target, row: ModelRow) -> None:
         """Takes over a setup that was chosen meanwhile: at once where no engine runs."""
         assert target.replica is not None
-        spec = spec_of(self._config, row, self._setups.get(row.digest), chip=self._chip.id)
+        spec = self._spec(row)
         if spec == target.replica.spec or row.name in self._changing:
             return
         if target.state in (STOPPED, FAILED):
@@ -218,7 +227,7 @@ class Roster:
     def check_memory(self, row: ModelRow) -> None:
         """Raises NotEnoughMemory, saying how much is missing, before an engine is started."""
         need = footprint(
-            shape(row), context_tokens=context(self._config, row), slots=self._config.slots
+            shape(row), context_tokens=context(self._config, row), slots=self._spec(row).slots
         )
         fit = fits(need, cpu_of(read_host()))
         if fit.fits is False:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from haneul.base.config import Config
+from haneul.chips.footprint import kv_bytes_per_token
+from haneul.chips.shape import Shape
 from haneul.models.hub import shape
 from haneul.services.replica import Spec
 from haneul.services.tune.native import native_folder
@@ -14,6 +16,9 @@ from haneul.store.models import ModelRow
 
 ENGINE_QUEUE = 128  # ours is the queue of requests; theirs holds the answers of one with a high n
 CONTEXT_TOKENS = 4096  # per sequence, unless the model was trained for less
+SLOTS = (16, 8, 4, 2, 1)  # the most of these whose KV cache stays within a share of memory
+CACHE_SHARE = 1 / 8
+UNKNOWN_MEMORY_SLOTS = 4
 
 
 def context(config: Config, row: ModelRow) -> int:
@@ -22,7 +27,25 @@ def context(config: Config, row: ModelRow) -> int:
     return min(config.context_tokens or CONTEXT_TOKENS, trained)
 
 
-def spec_of(config: Config, row: ModelRow, setup: Setup | None = None, *, chip: str = "") -> Spec:
+def slots_of(config: Config, shape: Shape, memory_bytes: int | None) -> int:
+    """Answers at a time: as configured, or what an eighth of the memory can remember, up to 16."""
+    if config.slots:
+        return config.slots
+    if memory_bytes is None:
+        return UNKNOWN_MEMORY_SLOTS
+    tokens = min(config.context_tokens or CONTEXT_TOKENS, shape.context_tokens or CONTEXT_TOKENS)
+    each = max(1, kv_bytes_per_token(shape) * tokens)
+    return next((slots for slots in SLOTS if slots * each <= CACHE_SHARE * memory_bytes), 1)
+
+
+def spec_of(
+    config: Config,
+    row: ModelRow,
+    setup: Setup | None = None,
+    *,
+    chip: str = "",
+    memory_bytes: int | None = None,
+) -> Spec:
     """The process for a model with a setup; without one, or where its files are gone, the default.
 
     Threads that were configured stand above those that were chosen.
@@ -36,7 +59,7 @@ def spec_of(config: Config, row: ModelRow, setup: Setup | None = None, *, chip: 
     return Spec(
         model=row.name,
         path=path,
-        slots=config.slots,
+        slots=slots_of(config, shape(row), memory_bytes),
         context_tokens=context(config, row),
         threads=config.threads or chosen.threads,
         queue=ENGINE_QUEUE,

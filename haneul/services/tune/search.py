@@ -129,15 +129,18 @@ class Search:
                     await self._again(setup)
 
     async def _losses(self) -> None:
-        """The quality of other weights, where they would otherwise be chosen or nearly so."""
+        """The quality of coarser numbers, wherever their speed was measured to the end."""
         wanted = [
-            setup
-            for setup in self._finalists()
-            if setup.is_lossy and self._trials[setup.key].loss is None
+            trial.setup
+            for trial in self._trials.values()
+            if trial.setup.is_lossy
+            and trial.is_measured
+            and len(trial.samples) >= ROUNDS
+            and trial.loss is None
         ]
         if not wanted:
             return
-        self._say("measuring what the other weights cost in quality")
+        self._say("measuring what coarser numbers cost in quality")
         own = await self._candidate(self.default)
         tokens = await own.guarded(
             quality.text_tokens(own.client, context_tokens=own.spec.context_tokens)

@@ -111,7 +111,13 @@ class Tuner:
         )
 
     def _spec(self, setup: Setup) -> Spec:
-        return spec_of(self._config, self._row, setup, chip=self._chip.id)
+        return spec_of(
+            self._config,
+            self._row,
+            setup,
+            chip=self._chip.id,
+            memory_bytes=self._chip.memory_bytes,
+        )
 
     async def _prepare(self, setup: Setup) -> None:
         if not setup.weights:
@@ -125,7 +131,7 @@ class Tuner:
         need = footprint(
             hub.shape(self._row),
             context_tokens=context(self._config, self._row),
-            slots=self._config.slots,
+            slots=self._spec(Setup()).slots,
         )
         return fits(need, cpu_of(read_host())).fits is not False
 

@@ -88,7 +88,7 @@ def test_a_variable_that_is_not_allowed_is_refused(levels, value):
 
 def test_a_flag_that_is_not_allowed_is_refused(levels):
     with pytest.raises(CommandError, match="flag"):
-        load({"slots": 0}, levels)
+        load({"slots": -1}, levels)
     with pytest.raises(CommandError, match="nonsense"):
         load({"nonsense": 1}, levels)
 

@@ -12,8 +12,9 @@ import pytest
 
 from haneul.base import places
 from haneul.base.config import load
+from haneul.models.hub import shape
 from haneul.services.replica import command
-from haneul.services.specs import spec_of
+from haneul.services.specs import slots_of, spec_of
 from haneul.services.tune import axes, native, quality
 from haneul.services.tune.candidate import Lost
 from haneul.services.tune.chooser import Choice, Loss, Sample, Trial
@@ -246,3 +247,14 @@ def test_an_engine_of_two_kernels_is_told_of_the_second(config, row):
     assert spec_of(config, row, gone, chip="cpu").many is None
     assert show(setup) == "auto, 1 thread; for several streams openvino, 2 threads"
     assert read(setup.key) == setup
+
+
+def test_answers_at_a_time_are_as_many_as_an_eighth_of_memory_remembers(config, row):
+    small = shape(row)  # 2 layers x 4 heads x (16 + 16) x 2 bytes a token, 2,048 tokens
+    each = 2 * 4 * 32 * 2 * 2048
+    found = [slots_of(config, small, 8 * each * slots) for slots in (64, 16, 15, 3, 1)]
+    assert found == [16, 16, 8, 2, 1]
+    assert slots_of(config, small, 10) == 1
+    assert slots_of(config, small, None) == 4
+    asked = msgspec.structs.replace(config, slots=3)
+    assert slots_of(asked, small, 10) == 3
