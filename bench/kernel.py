@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from haneul.engine.libllama.model import Model
 from haneul.engine.libllama.pool import Line
 from haneul.engine.libllama.stepper import LibllamaStepper
 from haneul.engine.libllama.tasks import Part, Task
+from haneul.engine.protect import die_with_parent
 from haneul.engine.worker.job import Job, Step, WorkerSpec
 
 NEW = 64
@@ -124,7 +126,10 @@ class Server:
             command += ["-c", str(spec.context_tokens * spec.slots), "-t", numbers[3]]
             command += ["--no-kv-unified", "--cache-ram", "0", "--no-warmup", "-fit", "off"]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=partial(die_with_parent, os.getpid()),
         )
         self._wait()
 
@@ -269,6 +274,7 @@ def compare(name: str, sides: dict[str, Any], words: Any, rounds: int) -> None:
             turns = sum(len(talk.turns) for talk in talks)
             took_s = engine.run(talks, late=late, new=new)
             speed.setdefault(side, []).append(turns * new / took_s)
+            print(f"{name:8} {side:12} round {number}: {took_s:.2f} s", flush=True)
             first.setdefault(side, []).extend(1000 * s for talk in talks for s in talk.first_s)
             stall.setdefault(side, []).append(1000 * gaps(talks))
             if late:

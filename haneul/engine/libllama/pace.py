@@ -12,7 +12,7 @@ from __future__ import annotations
 
 FORGETTING = 0.97  # weight of the past at each step: about the last 33 count
 LEAST_TOKENS = 16  # of a prompt in one step: fewer would never come to an end
-SLOWER_WEIGHT = 0.15  # of a step that took longer than foreseen, against one that took less
+SLOWER_WEIGHT = 0.05  # of a step that took longer than foreseen, against one that took less
 _TRUST = 4.0  # how many times dearer or cheaper than foreseen one step may be said to be
 _SHARE_LEAST = 1e-3  # of the prior that each part keeps: no part is ever free
 _COVARIANCE_MOST = 10.0  # its trace; else long calm would make the next surprise a catastrophe
