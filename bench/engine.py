@@ -20,8 +20,8 @@ from typing import Any
 
 import uvloop
 
+from bench import engine_peers, machine
 from bench import engine_sides as sides
-from bench import machine
 from bench.engine_sides import Running, Setting, Side
 from bench.engine_work import TEXT, Found, Target, Words, workloads
 from bench.report import quantile, spread, table
@@ -40,6 +40,8 @@ def chosen(options: argparse.Namespace) -> list[Side]:
         found.append(sides.haneul(f"haneul {name}", *words, file=file))
     if options.wheel:
         found.append(sides.wheel_server())
+    if options.native == "build":
+        options.native = str(engine_peers.build_native())
     if options.native:
         best = Path(options.native_file) if options.native_file else None
         found.append(sides.native_server(Path(options.native), file=best))
@@ -48,7 +50,8 @@ def chosen(options: argparse.Namespace) -> list[Side]:
             name = "native n-gram"
             found.append(sides.native_server(Path(options.native), *lookup, file=best, name=name))
     if options.vllm:
-        found.append(sides.vllm(Path(options.vllm), Path(options.vllm_folder)))
+        program, folder = engine_peers.install_vllm(options.file)
+        found.append(sides.vllm(program, folder))
     return found
 
 
@@ -163,10 +166,9 @@ def main() -> None:
         help="haneul's engine: a kernel's name, or a name with flags of the engine",
     )
     parser.add_argument("--wheel", action="store_true", help="llama-server of the xllamacpp wheel")
-    parser.add_argument("--native", help="a llama-server built on this machine")
+    parser.add_argument("--native", help="a llama-server built on this machine, or: build")
     parser.add_argument("--native-file", help="the model in the format that is best for it")
-    parser.add_argument("--vllm", help="the vllm program of an environment that has it")
-    parser.add_argument("--vllm-folder", help="the same weights as safetensors")
+    parser.add_argument("--vllm", action="store_true", help="vLLM, installed; 3.4 GB")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--cells", type=int, default=36_864, help="KV cells, of 16 slots")
     parser.add_argument("--json", type=Path)

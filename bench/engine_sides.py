@@ -6,7 +6,6 @@ Each is a process that speaks OpenAI's protocol on a port of this machine and is
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -159,9 +158,3 @@ def vllm(program: Path, folder: Path) -> Side:
         return [str(program), "serve", str(folder), *where, *size, "--dtype", "bfloat16"]
 
     return Side("vLLM bf16", command)
-
-
-def find_native() -> Path | None:
-    """A llama-server on the search path: built here, one hopes."""
-    found = shutil.which("llama-server")
-    return Path(found) if found else None
