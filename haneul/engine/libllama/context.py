@@ -19,7 +19,8 @@ from haneul.engine.worker.stepper import CannotServe
 
 CACHE_TYPES = {"f16": 1, "q8_0": 8}  # ggml_type
 STATE_BYTES_MOST = 64 << 20  # a copy through a buffer of ours; larger ones inside the library
-PROBE_TOKENS, PROBES = 64, 3
+PROBE_TOKENS, PROBES = 48, 3
+PROBE_S = 2.0  # after so long two probes must do
 Rows = NDArray[np.float32]
 
 
@@ -109,7 +110,10 @@ class Context:
         vocabulary = self._model.vocabulary.size
         tokens = [token % vocabulary for token in range(3, 3 + PROBE_TOKENS)]
         reading_s = writing_s = math.inf
-        for _ in range(PROBES):  # the first also brings the weights into memory
+        started = time.perf_counter()
+        for number in range(PROBES):  # the first also brings the weights into memory
+            if number > 1 and time.perf_counter() - started > PROBE_S:
+                break
             self._cut(0, 0)
             began = time.perf_counter()
             alone = self._step(tokens, 0, 0)
