@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
@@ -20,7 +21,7 @@ from haneul.services.tune.chooser import Loss
 from haneul.services.tune.load import Client
 
 FIRST_TOKEN = 16  # the text before it gives every model some ground
-SCORED_MAX = 512
+SCORED_LEAST, SCORED_MAX = 32, 512
 AT_ONCE = 8
 FORCE = 100  # the most that the protocol allows
 EIGHTY = 1.2816  # standard deviations on each side that hold 80 % of a normal distribution
@@ -82,21 +83,30 @@ async def text_tokens(client: Client, *, context_tokens: int) -> list[int]:
     return found[: min(FIRST_TOKEN + SCORED_MAX, context_tokens - 1)]
 
 
-async def scores(client: Client, tokens: Sequence[int]) -> list[float]:
-    """The log-probability of each token after the first few, given those before it."""
-    turn = asyncio.Semaphore(AT_ONCE)
+async def scores(client: Client, tokens: Sequence[int], *, within_s: float) -> list[float]:
+    """The log-probability of each token after the first few, given those before it.
 
-    async def one(place: int) -> float:
-        async with turn:
-            return await _logprob(client, list(tokens[:place]), tokens[place])
-
-    places = range(FIRST_TOKEN, len(tokens))
-    return list(await asyncio.gather(*(one(place) for place in places)))
+    Of as many as there is time for, in their order.
+    """
+    deadline = time.monotonic() + within_s
+    found: list[float] = []
+    for start in range(FIRST_TOKEN, len(tokens), AT_ONCE):
+        places = range(start, min(start + AT_ONCE, len(tokens)))
+        asked = (_logprob(client, list(tokens[:place]), tokens[place]) for place in places)
+        found += await asyncio.gather(*asked)
+        if time.monotonic() > deadline:
+            break
+    return found
 
 
 def loss(before: Sequence[float], after: Sequence[float]) -> Loss:
-    """How much higher the second perplexity is, with its 80 % interval, token by token."""
-    falls = [old - new for old, new in zip(before, after, strict=True)]
+    """How much higher the second perplexity is, with its 80 % interval, token by token.
+
+    The tokens that were scored in both count. Raises EngineFailed when they are too few.
+    """
+    falls = [old - new for old, new in zip(before, after, strict=False)]
+    if len(falls) < SCORED_LEAST:
+        raise EngineFailed("The text could not be scored in time.")
     mean, error = fmean(falls), EIGHTY * stdev(falls) / math.sqrt(len(falls))
     low, mid, high = (math.expm1(value) for value in (mean - error, mean, mean + error))
     return Loss(low, mid, high, len(falls))

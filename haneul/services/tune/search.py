@@ -17,6 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from haneul.base import http
+from haneul.base.errors import EngineFailed
 from haneul.base.log import logger
 from haneul.base.units import now_us
 from haneul.services.replica import Spec
@@ -35,6 +36,7 @@ QUIET_WITHIN_S = 30.0
 DISTURBED_MAX = 2  # rounds that are repeated because others worked meanwhile
 BUDGET_S, FULL_BUDGET_S = 60.0, 600.0  # after which no further setup is begun
 FORMATS = 2  # the stage of the weights' formats
+SCORES_S, FULL_SCORES_S = 15.0, 120.0  # for the quality of one setup
 LATE = "not tried: the time of the search was up"
 log = logger("tune")
 
@@ -145,15 +147,19 @@ class Search:
         tokens = await own.guarded(
             quality.text_tokens(own.client, context_tokens=own.spec.context_tokens)
         )
-        before = await own.guarded(quality.scores(own.client, tokens))
+        within_s = FULL_SCORES_S if self._scope.is_full else SCORES_S
+        before = await own.guarded(quality.scores(own.client, tokens, within_s=within_s))
         for setup in wanted:
             try:
                 candidate = await self._candidate(setup)
-                after = await candidate.guarded(quality.scores(candidate.client, tokens))
+                after = await candidate.guarded(
+                    quality.scores(candidate.client, tokens, within_s=within_s)
+                )
+                self._note(setup, loss=quality.loss(before, after))
             except Lost as error:
                 await self._lose(setup, error.message)
-                continue
-            self._note(setup, loss=quality.loss(before, after))
+            except EngineFailed as error:
+                self._say(f"{show(setup)}: {error.message}")
 
     # one setup
     async def _try(self, setup: Setup, *, is_late: bool = False) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from haneul.base import places
 from haneul.base.config import load
+from haneul.base.errors import EngineFailed
 from haneul.models.hub import shape
 from haneul.services.replica import command
 from haneul.services.specs import slots_of, spec_of
@@ -125,12 +126,15 @@ def test_fewer_threads_are_tried_and_never_none():
 
 
 def test_the_loss_of_quality_is_the_ratio_of_perplexities_with_its_interval():
-    same = [-1.0, -2.0, -3.0]
-    assert quality.loss(same, same) == Loss(0.0, 0.0, 0.0, 3)
-    worse = quality.loss(same, [-1.1, -2.1, -3.1])
+    same = [-1.0, -2.0, -3.0] * 20
+    assert quality.loss(same, same) == Loss(0.0, 0.0, 0.0, 60)
+    worse = quality.loss(same, [value - 0.1 for value in same])
     assert worse.low == pytest.approx(worse.mid) == pytest.approx(0.10517, abs=1e-4)
-    unsure = quality.loss(same, [-1.4, -1.8, -3.1])
+    unsure = quality.loss(same, [-1.4, -1.8, -3.1] * 20)
     assert unsure.low < unsure.mid < unsure.high
+    assert quality.loss(same, same[:40]).tokens == 40
+    with pytest.raises(EngineFailed, match="in time"):
+        quality.loss(same, same[:8])
     assert quality.agreement(["a", "b", "c", "d"], ["a", "b", "c", "x"]) == 0.75
 
 
