@@ -359,3 +359,26 @@ def test_cache_that_memory_cannot_hold_is_refused_before_loading(smollm2: Path, 
     )
     with pytest.raises(CannotServe, match="Fewer places"):
         OpenvinoStepper(spec).load()
+
+
+@pytest.mark.slow
+def test_prompt_lookup_gives_the_same_answer_in_fewer_steps(
+    driver: Driver, smollm2: Path, folder: Path
+):
+    fast = load(smollm2, folder, lookup=True)
+    prompt = CHAT.format("Repeat this text: " + TEXT) + TEXT[:40]
+    fields = {"max_tokens": 60, "ignores_end": True}
+    plain, quick = driver.ask(prompt, **fields), fast.ask(prompt, **fields)
+    assert quick.data == plain.data
+    assert len(quick.steps) < len(plain.steps) / 2
+    assert (quick.last.completion_tokens, quick.last.cached_tokens) == (60, 0)
+    long = fast.ask((driver.tokens(TEXT) * 20)[:1500], **fields)
+    assert (long.last.prompt_tokens, long.last.completion_tokens) == (1500, 60)
+    assert "constraint" in fast.loaded.lacks
+    with pytest.raises(UnsupportedValue):
+        fast.begin("x", constraint=Constraint(branches=[Branch(regex="a")]))
+    number = fast.begin(prompt, max_tokens=None)
+    fast.step()
+    fast.stepper.cancel(number)
+    fast.finish()
+    assert fast.stepper.is_idle

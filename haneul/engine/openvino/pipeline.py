@@ -21,6 +21,7 @@ from haneul.engine.worker.job import WorkerSpec
 from haneul.engine.worker.stepper import CannotServe
 
 BATCH_TOKENS = 2048  # the most one step may compute; how many it does is decided by time
+LOOKUP_STEP_TOKENS = 256  # with prompt lookup, where a step cannot be cut by time
 DRAFT_TOKENS = 8
 FREE_SHARE = 0.8  # of the memory that is free, at most, for the cache
 SMOKE_TEXT = "The sun rises in the east and sets in the west. Water boils at one hundred degrees."
@@ -63,6 +64,13 @@ def block_count(spec: WorkerSpec) -> int:
     return spec.slots * (-(-spec.context_tokens // BLOCK_TOKENS) + 1)
 
 
+def step_tokens(spec: WorkerSpec, settings: Settings) -> int:
+    """The most tokens that one step computes."""
+    if settings.has_lookup:
+        return max(LOOKUP_STEP_TOKENS, spec.slots * (DRAFT_TOKENS + 1))
+    return max(settings.batch_tokens, spec.slots + BLOCK_TOKENS * 4)
+
+
 def open_pipeline(spec: WorkerSpec, settings: Settings, header: Header, found: Measures) -> Any:
     """The pipeline, loaded. Raises CannotServe when it does not load."""
     file = Path(spec.file)
@@ -71,9 +79,11 @@ def open_pipeline(spec: WorkerSpec, settings: Settings, header: Header, found: M
     plan = genai.SchedulerConfig()
     plan.num_kv_blocks = blocks
     plan.cache_size = 0
-    plan.enable_prefix_caching = True
+    # a draft that is refused leaves its key in the cache (openvino.genai 2026.4, remove_last_tokens
+    # keeps m_prefix_hashes), and a later prompt would find another text's block under it
+    plan.enable_prefix_caching = not settings.has_lookup
     plan.dynamic_split_fuse = True
-    plan.max_num_batched_tokens = max(settings.batch_tokens, spec.slots + BLOCK_TOKENS * 4)
+    plan.max_num_batched_tokens = step_tokens(spec, settings)
     properties = settings.properties(spec.threads)
     folder = prepare(file, header, found, settings.folder)
     try:

@@ -27,13 +27,12 @@ from haneul.base.gguf import Header, check_file
 from haneul.engine.kernel import Facts, ScoredToken
 from haneul.engine.libllama.library import open_library
 from haneul.engine.libllama.vocabulary import Vocabulary
-from haneul.engine.openvino.blocks import Blocks, Sequence
+from haneul.engine.openvino.blocks import BLOCK_TOKENS, Blocks, Sequence
 from haneul.engine.openvino.grammar import structural_tag
 from haneul.engine.openvino.grammar_check import GrammarCheck
 from haneul.engine.openvino.line import Line, Waiting
 from haneul.engine.openvino.pace import Pace
 from haneul.engine.openvino.pipeline import (
-    BATCH_TOKENS,
     DRAFT_TOKENS,
     SMOKE_TEXT,
     Settings,
@@ -41,6 +40,7 @@ from haneul.engine.openvino.pipeline import (
     block_count,
     check_sanity,
     open_pipeline,
+    step_tokens,
 )
 from haneul.engine.openvino.plan import Part, Planner
 from haneul.engine.openvino.readable import Measures, measures
@@ -113,9 +113,7 @@ class OpenvinoStepper:
         self._blocks = Blocks(block_count(self._spec))
         self._pace = Pace(even_depth_tokens=found.even_depth_tokens)
         self._planner = Planner(
-            self._blocks,
-            self._pace,
-            step_tokens=max(self._settings.batch_tokens, self._spec.slots + BATCH_TOKENS // 16),
+            self._blocks, self._pace, step_tokens=step_tokens(self._spec, self._settings)
         )
         self._try_out()
         template = header.metadata.get("tokenizer.chat_template")
@@ -123,7 +121,7 @@ class OpenvinoStepper:
             facts=self._facts(header),
             kernel=f"OpenVINO {openvino.__version__.partition('-')[0]}"
             f" (GenAI {genai.__version__.partition('-')[0]})",
-            lacks=[*LACKS, *LACKS_CALLS],
+            lacks=[*LACKS, *LACKS_CALLS, *(["constraint"] if self._drafts else [])],
             bos=self._vocabulary.bos,
             eos=self._vocabulary.eos,
             template=template if isinstance(template, str) else None,
@@ -147,6 +145,8 @@ class OpenvinoStepper:
         if not all(0 <= token < self._measures.rows for token in prompt):
             raise BadRequest("The prompt has a token that the vocabulary does not have.")
         _check_honoured(job)
+        if job.constraint is not None and self._drafts:
+            raise UnsupportedValue("With prompt lookup no form can be kept.", param="lookup")
         if job.constraint is not None:
             self._grammars.check(structural_tag(job.constraint))
         wanted = settings(
@@ -181,9 +181,11 @@ class OpenvinoStepper:
         self._give_places()
         writing = [one for one in self._requests.values() if one.is_read and not one.is_over]
         reading = [run for run in self._runs.values() if not run.is_writing]
-        parts = self._planner.parts(list(reading), writers=len(writing))
-        for request in writing:
-            while request.sequence.computed < len(request.sequence.tokens):
+        if self._drafts:  # the pipeline itself cuts prompts and caches nothing
+            parts = [Part(run.number, 0, run.sequence.prompt_tokens, True) for run in reading]
+        else:
+            parts = self._planner.parts(list(reading), writers=len(writing))
+            for request in writing:
                 self._blocks.write(request.sequence)
         for part in parts:
             self._read(part)
@@ -216,8 +218,10 @@ class OpenvinoStepper:
             sequence = Sequence(run.sequence.tokens[: part.end])
             wanted = slice_settings(draft_tokens=self._drafts)
         handle = self._pipeline.add_request(self._next_request, as_input(sequence.tokens), wanted)
-        found = self._blocks.take(sequence)
-        self._blocks.read(sequence)
+        found = 0
+        if not self._drafts:
+            found = self._blocks.take(sequence)
+            self._blocks.read(sequence)
         run.computed += part.end - found
         self._counts["read"] += part.end - found
         self._requests[self._next_request] = Request(
@@ -320,12 +324,15 @@ class OpenvinoStepper:
             self._pipeline.add_request(
                 first, as_input(some), slice_settings(draft_tokens=self._drafts)
             )
-            self._pipeline.step()
+            while self._pipeline.has_non_finished_requests():
+                self._pipeline.step()
             seconds = time.monotonic() - started
             self._mirror_try(some)
         self._pace.saw(writers=0, tokens=FIRST_READ_TOKENS, depth=32, seconds=seconds)
 
     def _mirror_try(self, tokens: list[int]) -> None:
+        if self._drafts:
+            return
         sequence = Sequence(list(tokens))
         self._blocks.take(sequence)
         self._blocks.read(sequence)
@@ -343,6 +350,13 @@ class OpenvinoStepper:
             has_tools=isinstance(template, str) and "tools" in template,
         )
 
+    def _held_blocks(self) -> float:
+        if not self._drafts:
+            return self._blocks.held
+        if not self._requests:
+            return 0.0
+        return float(self._pipeline.get_metrics().cache_usage) / 100 * self._blocks.total
+
     def _counters(self) -> dict[str, float]:
         """By llama-server's names, which the front knows."""
         longest, self._longest_s = self._longest_s, 0.0
@@ -352,8 +366,8 @@ class OpenvinoStepper:
             "tokens_predicted_total": float(self._counts["written"]),
             "requests_processing": float(len(self._runs)),
             "requests_deferred": float(len(self._line)),
-            "kv_cells": float(self._blocks.total * 32),
-            "kv_cells_used": float(self._blocks.held * 32),
+            "kv_cells": float(self._blocks.total * BLOCK_TOKENS),
+            "kv_cells_used": float(self._held_blocks() * BLOCK_TOKENS),
             "steps_total": float(self._counts["steps"]),
             "step_seconds_max": longest,
         }
