@@ -34,7 +34,7 @@ class Running:
         self.process = subprocess.Popen(
             [*command, "up", "--port", str(port), "--no-input"],
             cwd=folder,
-            env={**env, "HANEUL_HOME": str(home)},
+            env={**env, "HANEUL_HOME": str(home), "HANEUL_TUNE": "false"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

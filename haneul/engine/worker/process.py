@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -79,9 +80,12 @@ class WorkerProcess:
             async with asyncio.timeout(START_S):
                 first = await self._frame()
         except (asyncio.IncompleteReadError, TimeoutError) as cause:
+            if isinstance(cause, asyncio.IncompleteReadError):
+                await self._process.wait()  # it has closed its output: it is ending by itself
             await self.close()
-            last = self._words[-1] if self._words else "without a word"
-            raise CannotServe(f"The kernel ended while it loaded the model: {last}") from cause
+            raise CannotServe(
+                f"The kernel ended while it loaded the model: {self._end()}"
+            ) from cause
         if isinstance(first, Unloadable):
             await self.close()
             raise BrokenFile(first.reason) if first.is_broken else CannotServe(first.reason)
@@ -92,9 +96,8 @@ class WorkerProcess:
     async def died(self) -> str:
         """Returns when the process has ended, with the reason it left."""
         assert self._process is not None
-        code = await self._process.wait()
-        last = self._words[-1] if self._words else "no reason given"
-        return f"The kernel ended with code {code}: {last}"
+        await self._process.wait()
+        return f"The kernel ended: {self._end()}"
 
     async def run(self, job: Job) -> AsyncGenerator[Step, None]:
         """The steps of one sequence. Ended early, it is cancelled before the next step."""
@@ -134,6 +137,13 @@ class WorkerProcess:
             self._process.kill()
             await self._process.wait()
         await asyncio.gather(*self._tasks)
+
+    def _end(self) -> str:
+        """How the process ended: the signal that killed it, or its last words."""
+        code = self._process.returncode if self._process else None
+        if code is not None and code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        return self._words[-1] if self._words else f"exit code {code}, without a word"
 
     def _open(self) -> tuple[int, asyncio.Queue[Step | Told | Failed]]:
         if self._process is None or self._process.returncode is not None:
