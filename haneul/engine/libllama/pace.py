@@ -4,8 +4,9 @@ A step of n tokens takes about a + b·n + c·(places they look back at). The fix
 of all weights, the third grows with the length of a context. Learned by recursive least squares
 that forget, in relative errors, so that small steps count as much as large ones.
 
-A step that took longer than foreseen teaches little: something else had the processor, and pieces
-that shrink because of it would only make everything slower. So this is nearly the undisturbed cost.
+A step that took longer than foreseen teaches little: something else had the processor or the
+memory, and pieces that shrink because of it would only make everything slower. So this is nearly
+the undisturbed cost.
 """
 
 from __future__ import annotations

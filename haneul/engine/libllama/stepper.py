@@ -152,6 +152,7 @@ class LibllamaStepper:
             self._context,
             scheduler,
             adapters=self._adapters,
+            threads=shape.threads,
             draft_rows=DRAFT_ROWS if self._options.get("lookup", True) else 0,
         )
 
