@@ -9,20 +9,11 @@ import msgspec
 from haneul.base.errors import UnsupportedValue
 from haneul.base.wire import ChatRequest, CompletionRequest, Message, Sampling
 from haneul.engine.kernel import Prompt
+from haneul.engine.speech.asked import LEGACY_MAX_TOKENS, SAME_NAME
 from haneul.engine.speech.turn import needs_worker
 
 SEEDS = (1 << 32) - 1  # the largest 32-bit number means "random" to the kernel
-LEGACY_MAX_TOKENS = 16  # OpenAI's default of /v1/completions
-_SAME_NAME = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "repeat_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "ignore_eos",
-)
+_SAME_NAME = (*SAME_NAME, "ignore_eos")
 
 
 def chat_body(request: ChatRequest, seed: int | None) -> bytes:

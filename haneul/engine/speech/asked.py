@@ -15,7 +15,7 @@ from haneul.engine.worker.job import Job
 
 SEEDS = 1 << 32
 LEGACY_MAX_TOKENS = 16  # OpenAI's default of /v1/completions
-_SAME_NAME = (
+SAME_NAME = (
     "temperature",
     "top_p",
     "top_k",
@@ -82,7 +82,7 @@ def lacking(job: Job, lacks: list[str]) -> str | None:
 
 
 def _shared(request: Sampling, terms: Terms, preset: Mapping[str, Any]) -> dict[str, Any]:
-    given = {name: value for name in _SAME_NAME if (value := getattr(request, name)) is not None}
+    given = {name: value for name in SAME_NAME if (value := getattr(request, name)) is not None}
     if given.get("top_k") == -1:  # vLLM's word for "all"
         given["top_k"] = 0
     return {

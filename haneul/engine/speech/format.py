@@ -113,6 +113,12 @@ GENERIC = Format(
     separator="",  # a model that was not taught calls makes one at a time
     is_generic=True,
 )
+_DSML = Tags(  # DeepSeek's tags since V3.2
+    name=Between('<｜DSML｜invoke name="', '">'),
+    key=Between('<｜DSML｜parameter name="', '">'),
+    value=Between("", "</｜DSML｜parameter>"),
+    end="</｜DSML｜invoke>",
+)
 _DEEPSEEK = Format(
     name="deepseek-v3.1",
     marks=("<｜tool▁calls▁begin｜>",),
@@ -154,24 +160,14 @@ FORMATS = (
         marks=("｜DSML｜", "function_calls>"),
         shape=Shape.TAGS,
         section=Between("<｜DSML｜function_calls>", "</｜DSML｜function_calls>"),
-        tags=Tags(
-            name=Between('<｜DSML｜invoke name="', '">'),
-            key=Between('<｜DSML｜parameter name="', '">'),
-            value=Between("", "</｜DSML｜parameter>"),
-            end="</｜DSML｜invoke>",
-        ),
+        tags=_DSML,
     ),
     Format(
         name="deepseek-v4",
         marks=("｜DSML｜",),
         shape=Shape.TAGS,
         section=Between("<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>"),
-        tags=Tags(
-            name=Between('<｜DSML｜invoke name="', '">'),
-            key=Between('<｜DSML｜parameter name="', '">'),
-            value=Between("", "</｜DSML｜parameter>"),
-            end="</｜DSML｜invoke>",
-        ),
+        tags=_DSML,
     ),
     Format(
         name="deepseek-r1",

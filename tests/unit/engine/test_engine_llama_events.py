@@ -70,7 +70,7 @@ def test_a_busy_kernel_says_when_to_come_back():
 
 
 def test_no_path_of_the_machine_is_shown():
-    told = refusal(400, error(400, "cannot open /home/someone/models/x.gguf"))
+    told = refusal(400, error(400, "cannot open /srv/someone/x.gguf"))
     assert "someone" not in told.message
 
 
