@@ -125,6 +125,7 @@ class Server:
             command = [program, "-m", spec.file, "--port", numbers[0], "-np", numbers[1]]
             command += ["-c", str(spec.context_tokens * spec.slots), "-t", numbers[3]]
             command += ["--no-kv-unified", "--cache-ram", "0", "--no-warmup", "-fit", "off"]
+            command += ["-fa", "on" if spec.options.get("flash", True) else "off"]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.DEVNULL,
@@ -367,6 +368,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=16)
     parser.add_argument("--options", default="{}")
     parser.add_argument("--raw", action="store_true")
+    parser.add_argument("--neighbours", type=int, default=0, help="programs that do nothing busily")
     flags = parser.parse_args()
     options = {"library": flags.library} if flags.library else {}
     spec = WorkerSpec(
@@ -392,13 +394,16 @@ def main() -> None:
             against_raw(name, own, spec, words, flags.rounds)
         return
     server = Server(spec, flags.server)
+    busy = [sys.executable, "-c", "while True: pass"]
+    neighbours = [subprocess.Popen(busy) for _ in range(flags.neighbours)]
     try:
         for name in flags.only.split(","):
             compare(name, {"own": own, "server": server}, words, flags.rounds)
         mine = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(f"peak memory: own {mine / 1024:.0f} MB, server {server.peak_bytes() / 1e6:.0f} MB")
     finally:
-        server.process.kill()
+        for process in (server.process, *neighbours):
+            process.kill()
 
 
 if __name__ == "__main__":

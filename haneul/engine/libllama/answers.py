@@ -9,6 +9,7 @@ from haneul.base.errors import EngineFailed
 from haneul.engine.kernel import ScoredToken
 from haneul.engine.libllama.constraint import Guide
 from haneul.engine.libllama.context import Context, Rows
+from haneul.engine.libllama.crew import Crew
 from haneul.engine.libllama.lookup import Lookup
 from haneul.engine.libllama.model import Model
 from haneul.engine.libllama.sampling import Chooser, score
@@ -43,7 +44,7 @@ class Answers:
         *,
         adapters: dict[str, str],
         draft_rows: int,
-        threads: int,
+        crew: Crew,
     ) -> None:
         self._model = model
         self._vocabulary = model.vocabulary
@@ -51,7 +52,8 @@ class Answers:
         self._scheduler = scheduler
         self._adapters = adapters
         self._draft_rows = draft_rows
-        self._threads = threads
+        self._crew = crew
+        self._paces = {crew.threads: scheduler.pace}
         self._answers: dict[int, Answer] = {}
         names = ["prompt_tokens_total", "prompt_tokens_cached_total", "tokens_predicted_total"]
         names += ["drafted_tokens_total", "accepted_tokens_total", "steps_total"]
@@ -72,6 +74,7 @@ class Answers:
 
     def step(self) -> list[Result]:
         """Computes one step and says what came of it."""
+        self._man()
         began, began_busy = time.monotonic(), time.process_time()
         self._guess()
         parts = self._scheduler.plan(began)
@@ -83,7 +86,7 @@ class Answers:
             return self._fail_all(cause)
         took_s = time.monotonic() - began
         # where others have the processor too, what this one used of it tells the cost
-        used_s = (time.process_time() - began_busy) / self._threads
+        used_s = (time.process_time() - began_busy) / self._crew.threads
         self._scheduler.done(parts, min(took_s, used_s))
         results = self._take(parts, rows)
         self._counts["steps_total"] += 1
@@ -97,11 +100,23 @@ class Answers:
         return {
             **self._counts,
             "requests_processing": len(scheduler.running),
+            "threads": self._crew.threads,
             "requests_deferred": len(scheduler.waiting),
             "kv_cells": scheduler.pool.capacity,
             "kv_cells_used": scheduler.pool.used,
             "kv_cells_live": scheduler.pool.live,
         }
+
+    def _man(self) -> None:
+        """Takes as many threads as have a processor; each number has a pace of its own."""
+        before = self._crew.threads
+        threads = self._crew.look()
+        if threads == before:
+            return
+        if threads not in self._paces:
+            self._paces[threads] = self._scheduler.pace.slowed(before / threads)
+        self._scheduler.pace = self._paces[threads]
+        self._context.use_threads(threads)
 
     def _compute(self, parts: list[Part]) -> Rows:
         name = parts[0].task.adapter

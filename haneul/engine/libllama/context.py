@@ -43,6 +43,7 @@ class Context:
 
     def __init__(self, model: Model, shape: Shape) -> None:
         self._model = model
+        self._shape = shape
         self._library = library = model.library
         settings = library.context_default_params()
         settings.n_ctx = shape.cells
@@ -61,7 +62,6 @@ class Context:
         if got[0] != shape.lines or got[1] < shape.cells:
             raise CannotServe("The library took other settings than it was given.")
         self._memory = library.get_memory(self._handle)
-        self._has_rooms = shape.has_rooms
         self._adapter = ""
         self._rows = _Rows(shape.batch_tokens)
 
@@ -90,6 +90,11 @@ class Context:
             assert part.task.line is not None
             rows.add(part.tokens, part.position, part.task.line.number, part.rows)
         return self._decode()
+
+    def use_threads(self, most: int) -> None:
+        """What follows is computed by no more threads than that."""
+        threads, batch_threads = self._shape.threads, self._shape.batch_threads
+        self._library.set_n_threads(self._handle, min(threads, most), min(batch_threads, most))
 
     def use_adapter(self, name: str, handle: Any) -> None:
         """What follows is computed under this LoRA adapter; an empty name: under none."""
@@ -148,7 +153,7 @@ class Context:
 
     def _copy(self, source: int, target: int, length: int) -> None:
         library = self._library
-        if not self._has_rooms:
+        if not self._shape.has_rooms:
             library.memory_seq_cp(self._memory, source, target, 0, length)
             return
         size = library.state_seq_get_size(self._handle, source)

@@ -27,6 +27,12 @@ class Pace:
         self._parts = [fixed_s, token_s, token_s / 2000]
         self._covariance = [[1.0 * (row == column) for column in range(3)] for row in range(3)]
 
+    def slowed(self, times: float) -> Pace:
+        """The cost where each step takes so many times as long, to be learned from there on."""
+        slow = Pace(fixed_s=self._prior[0] * times, token_s=self._prior[1] * times)
+        slow._parts = [part * times for part in self._parts]
+        return slow
+
     @property
     def fixed_s(self) -> float:
         return self._parts[0]

@@ -11,6 +11,7 @@ from haneul.base.errors import BadRequest, ContextTooLong, ModelNotFound, Unsupp
 from haneul.engine.libllama.answers import Answer, Answers
 from haneul.engine.libllama.constraint import Grammars
 from haneul.engine.libllama.context import CACHE_TYPES, Context, Shape
+from haneul.engine.libllama.crew import Crew, others_used_s
 from haneul.engine.libllama.library import open_library
 from haneul.engine.libllama.model import Model
 from haneul.engine.libllama.pace import Pace
@@ -18,6 +19,7 @@ from haneul.engine.libllama.pool import Pool
 from haneul.engine.libllama.sampling import Chooser
 from haneul.engine.libllama.scheduler import Scheduler
 from haneul.engine.libllama.tasks import Task
+from haneul.engine.protect import cores
 from haneul.engine.worker.job import Job, Loaded, Step, WorkerSpec
 from haneul.engine.worker.stepper import CannotServe
 
@@ -152,9 +154,14 @@ class LibllamaStepper:
             self._context,
             scheduler,
             adapters=self._adapters,
-            threads=shape.threads,
+            crew=_crew(shape),
             draft_rows=DRAFT_ROWS if self._options.get("lookup", True) else 0,
         )
+
+
+def _crew(shape: Shape) -> Crew:
+    most = max(shape.threads, shape.batch_threads)
+    return Crew(most, processors=cores(), used_s=others_used_s)
 
 
 def _context_tokens(model: Model, wanted: int) -> int:

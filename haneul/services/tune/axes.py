@@ -24,7 +24,7 @@ LLAMA_CPP_PACKAGE, OPENVINO_PACKAGE = "xllamacpp", "openvino-genai"
 REPACKED = ("Q4_0", "Q8_0")  # formats with the fastest kernels; OpenVINO reads both
 QUICK_REQUANTISE_MAX_BYTES = 400_000_000  # larger ones take longer than a quick search may
 # Options of each kernel that are tried on the best setups, and those that a full search adds.
-QUICK_OPTIONS: dict[str, list[dict[str, Any]]] = {LIBLLAMA: [{"memory": "hall"}]}
+QUICK_OPTIONS: dict[str, list[dict[str, Any]]] = {LIBLLAMA: [{"flash": False}, {"memory": "hall"}]}
 FULL_OPTIONS: dict[str, list[dict[str, Any]]] = {
     LIBLLAMA: [{"cache_type": "q8_0"}, {"lookup": False}],
     OPENVINO: [{"lookup": True}],
