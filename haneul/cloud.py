@@ -173,7 +173,7 @@ class Cloud:
         )
         server = _Server(
             uvicorn.Config(
-                Server(self.gateway, self.api),
+                Server(self.gateway, self.api, dialects.every()),
                 http=BoundedHttp,
                 ws="none",
                 lifespan="off",

@@ -9,7 +9,7 @@ from haneul.base.config import LOOPBACK
 from haneul.base.errors import MethodNotAllowed, NotAllowed, NotFound
 from haneul.services.call import Call, Receive, Scope, Send
 from haneul.services.chat import Gateway
-from haneul.services.openai import ROUTES
+from haneul.services.dialects import Dialects
 
 Handler = Callable[[Call], Awaitable[None]]
 
@@ -17,24 +17,25 @@ Handler = Callable[[Call], Awaitable[None]]
 class Server:
     """Answers HTTP on the public port and on the cloud's own socket alike."""
 
-    def __init__(self, gateway: Gateway, api: Api) -> None:
+    def __init__(self, gateway: Gateway, api: Api, dialects: Dialects) -> None:
         self._gateway = gateway
         self._routes = api.routes()
+        self._dialects = dialects
         self._only_loopback = gateway.config.host in LOOPBACK
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        call = Call(scope, receive, send)
+        call = Call(scope, receive, send, self._dialects.errors(scope["path"]))
         await self._gateway.guard(call, self._answer)
 
     async def _answer(self, call: Call) -> None:
         self._check_host(call)
         path, method = call.scope["path"], call.scope["method"]
-        if (route := ROUTES.get(path)) is not None:
+        if (dialect := self._dialects.at.get(path)) is not None:
             if method != "POST":
                 raise MethodNotAllowed(f"{path} takes POST.")
-            await self._gateway.serve(call, route)
+            await self._gateway.serve(call, dialect)
             return
         await self._handler(path, method)(call)
 

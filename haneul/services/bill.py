@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Self
 
 from haneul.base.errors import HaneulError, QuotaExceeded
 from haneul.base.units import MILLION, now_us, show_money
+from haneul.services.ask import Ask
 from haneul.services.call import Call
 from haneul.services.flights import Counters, Flight, Flights, Opened, terminal
 from haneul.services.gate import Busy
@@ -23,7 +24,7 @@ from haneul.services.keys import Key
 from haneul.services.ledger import Ledger
 from haneul.services.limits import Account, Reservation
 from haneul.services.metrics import Metrics
-from haneul.services.openai import BYTES_PER_TOKEN, Ask, prompt_max
+from haneul.services.openai import BYTES_PER_TOKEN, prompt_max
 from haneul.services.prices import Rates, affordable_tokens, worst_nano
 from haneul.services.targets import Target
 from haneul.store.ledger import RequestRow
@@ -204,7 +205,7 @@ class Biller:
     def offer(self, call: Call, key: Key, ask: Ask, target: Target) -> Offer:
         """What a target would answer the request for, and what a page keeps of it."""
         row = RequestRow(
-            **self._known(call, key, ask.route.name),
+            **self._known(call, key, ask.name),
             model=kept(target.model),
             digest=target.digest,
             engine=kept(target.engine),

@@ -12,8 +12,6 @@ import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-import msgspec
-
 from haneul.base.errors import (
     BadRequest,
     DeadlineExceeded,
@@ -23,6 +21,7 @@ from haneul.base.errors import (
 )
 from haneul.base.ids import new_id
 from haneul.base.units import now_us
+from haneul.services.dialect import Errors
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -33,13 +32,13 @@ PIECE_BYTES = 256 << 10
 FAIL_S = 5.0  # for a client to take the error that ends its call
 ABORT = "haneul.abort"  # the ASGI extension by which a call cuts its connection (see protocol)
 JSON = b"application/json"
-EVENTS = b"text/event-stream; charset=utf-8"
 
 
 class Call:
     """One exchange."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, errors: Errors) -> None:
+        self.errors = errors  # how its client is told what failed
         self.id = new_id("req")
         self.received_us = now_us()
         self.scope = scope
@@ -183,9 +182,8 @@ class Call:
             self.abort()
 
     async def _tell(self, error: HaneulError) -> None:
-        data = msgspec.json.encode(error.as_openai())
         if self.has_begun and self._is_stream:
-            await self.send(b"data: " + data + b"\n\n", more=False)
+            await self.send(self.errors.event(error, self.id), more=False)
             return
         if self.has_begun:
             self.abort()
@@ -195,7 +193,7 @@ class Call:
             self.extra_headers.append((b"retry-after", str(seconds).encode()))
         if error.status == 401:
             self.extra_headers.append((b"www-authenticate", b"Bearer"))
-        await self.answer(error.status, data)
+        await self.answer(error.status, self.errors.body(error, self.id))
 
 
 class Calls:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -26,12 +27,13 @@ from haneul.base.errors import (
 )
 from haneul.base.log import logger
 from haneul.services import openai
+from haneul.services.ask import Ask
 from haneul.services.bill import Bill, Biller
-from haneul.services.call import EVENTS, JSON, Call, Calls
+from haneul.services.call import JSON, Call, Calls
+from haneul.services.dialect import Dialect
 from haneul.services.keyring import Keyring, require
 from haneul.services.keys import LOCAL, Key
 from haneul.services.limits import Account, Accounts
-from haneul.services.openai import Ask, Route
 from haneul.services.remote import NO_HEADERS, Headers, Reply
 from haneul.services.sessions import Sessions
 from haneul.services.targets import EMBEDDED, Target, Targets
@@ -41,6 +43,18 @@ STOPPING_S = 5.0  # after which a client may find the cloud started again
 PRIORITY = b"x-haneul-priority"
 PRIORITIES = ("interactive", "batch", "research")
 log = logger("gateway")
+
+
+class Request(NamedTuple):
+    """One request on its way: who asks what, in which words, and what may answer on which terms."""
+
+    call: Call
+    key: Key
+    dialect: Dialect
+    ask: Ask
+    targets: list[Target]
+    bill: Bill
+    terms: Headers
 
 
 class Gateway:
@@ -80,8 +94,8 @@ class Gateway:
         finally:
             self.calls.remove(call)
 
-    async def serve(self, call: Call, route: Route) -> None:
-        """Answers one chat, completion or embedding request."""
+    async def serve(self, call: Call, dialect: Dialect) -> None:
+        """Answers one request that engines are asked for."""
         if self.biller.ledger.is_behind:
             raise Overloaded("The ledger cannot be written at the moment.", retry_after_s=10)
         key = await self.who(call)
@@ -95,17 +109,17 @@ class Gateway:
             data = await call.body(
                 max_bytes=self.config.body_max_bytes, within_s=self.config.body_s
             )
-            ask = openai.read(route, data)
+            ask = await dialect.open(key, data)
             targets = self.find(key, ask.model)
             bill = self.biller.open(call, key, account, ask, targets)
         except HaneulError as error:
             model = ask.model if ask else None
-            self.biller.refused(call, key, route.name, model, error)
+            self.biller.refused(call, key, dialect.name, model, error)
             raise
         finally:
             _tell_limits(call, account)
         with bill:
-            await self._relay(call, ask, targets, bill, terms)
+            await self._relay(Request(call, key, dialect, ask, targets, bill, terms))
 
     def find(self, key: Key, name: str) -> list[Target]:
         """The targets of a name that the key may use. Raises ModelNotFound, NotAllowed."""
@@ -131,22 +145,21 @@ class Gateway:
             self.biller.metrics.rejected.labels(error.code).inc()
             raise
 
-    async def _relay(
-        self, call: Call, ask: Ask, targets: list[Target], bill: Bill, terms: Headers
-    ) -> None:
+    async def _relay(self, request: Request) -> None:
         """Tries the targets in order until one gives its first byte."""
-        for target in targets:
-            is_last = target is targets[-1]
+        call, bill, config = request.call, request.bill, self.config
+        for target in request.targets:
+            is_last = target is request.targets[-1]
             try:
-                call.within(self.config.queue_s + self.config.first_token_s)
+                call.within(config.queue_s + config.first_token_s)
                 async with target.gate.enter() as entered_s:
-                    await target.ready(self.config.first_token_s)
-                    config = self.config
-                    call.within(config.first_token_s if ask.is_stream else config.answer_s)
+                    await target.ready(config.first_token_s)
+                    is_stream = request.ask.is_stream
+                    call.within(config.first_token_s if is_stream else config.answer_s)
                     bill.enter(target, entered_s)
                     try:
-                        async with await self._ask(ask, target, bill, terms) as reply:
-                            await self._deliver(call, ask, target, reply, bill)
+                        async with await self._ask(request, target) as reply:
+                            await self._deliver(request, target, reply)
                     finally:
                         bill.leave()
                 return
@@ -155,10 +168,11 @@ class Gateway:
                     raise
                 log.info("next_target", request=call.id, engine=target.engine, code=error.code)
 
-    async def _ask(self, ask: Ask, target: Target, bill: Bill, terms: Headers) -> Reply:
+    async def _ask(self, request: Request, target: Target) -> Reply:
         """Hands the request to the engine. Raises what the engine refused it with."""
-        body = openai.upstream_body(ask, target.upstream_model, completion_max=bill.completion_max)
-        headers = terms if target.engine == EMBEDDED else NO_HEADERS
+        ask, cap = request.ask, request.bill.completion_max
+        body = openai.upstream_body(ask, target.upstream_model, completion_max=cap)
+        headers = request.terms if target.engine == EMBEDDED else NO_HEADERS
         if ask.is_stream and target.engine == EMBEDDED:
             body = openai.each_usage(body)
         reply = await target.transport.send("POST", ask.route.path, body=body, headers=headers)
@@ -167,15 +181,14 @@ class Gateway:
         async with reply:
             raise _engine_error(reply, await reply.read(ERROR_MAX_BYTES), target)
 
-    async def _deliver(
-        self, call: Call, ask: Ask, target: Target, reply: Reply, bill: Bill
-    ) -> None:
-        if ask.is_stream:
-            await self._deliver_stream(call, ask, target, reply, bill)
+    async def _deliver(self, request: Request, target: Target, reply: Reply) -> None:
+        if request.ask.is_stream:
+            await self._deliver_stream(request, target, reply)
         else:
-            await self._deliver_whole(call, ask, reply, bill)
+            await self._deliver_whole(request, reply)
 
-    async def _deliver_whole(self, call: Call, ask: Ask, reply: Reply, bill: Bill) -> None:
+    async def _deliver_whole(self, request: Request, reply: Reply) -> None:
+        call, key, ask, bill = request.call, request.key, request.ask, request.bill
         data = await reply.read()
         whole = openai.read_whole(data)
         bill.upstream_id = whole.id
@@ -187,16 +200,15 @@ class Gateway:
             bill.metering = "counted"
         bill.delivering()
         bill.close("done", 200)
-        if whole.usage is not None:
-            currency = self.biller.currency
-            data = openai.with_cost(data, cost_nano=bill.cost_nano, currency=currency)
+        currency = self.biller.currency
+        data = request.dialect.whole(ask, data, cost_nano=bill.cost_nano, currency=currency)
         call.within(self.config.idle_s)
+        await request.dialect.keep(key, ask, data)
         await call.answer(200, data, JSON)
 
-    async def _deliver_stream(
-        self, call: Call, ask: Ask, target: Target, reply: Reply, bill: Bill
-    ) -> None:
-        stream = openai.Stream(ask, bill.counters)
+    async def _deliver_stream(self, request: Request, target: Target, reply: Reply) -> None:
+        call, key, ask, bill = request.call, request.key, request.ask, request.bill
+        stream = request.dialect.stream(ask, bill.counters)
         is_exact = target.engine == EMBEDDED
         async for data in reply.chunks():
             events = stream.feed(data)
@@ -206,7 +218,7 @@ class Gateway:
             if events:
                 call.within(self.config.idle_s)
                 if not call.has_begun:
-                    await call.begin(200, EVENTS)
+                    await call.begin(200, stream.content_type)
                 await call.send(events, more=True)
             if stream.failure is not None:
                 raise stream.failure
@@ -217,8 +229,9 @@ class Gateway:
         bill.metering = "engine" if stream.has_usage or is_exact else "counted"
         bill.close("done", 200)
         ending = stream.ending(cost_nano=bill.cost_nano, currency=self.biller.currency)
+        await request.dialect.keep(key, ask, stream)
         if not call.has_begun:
-            await call.begin(200, EVENTS)
+            await call.begin(200, stream.content_type)
         await call.send(ending, more=False)
 
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from haneul.base import wire
-from haneul.base.errors import BadRequest, EngineFailed, UnknownField
+from haneul.base.errors import BadRequest, EngineFailed, HaneulError, UnknownField
 from haneul.base.wire import (
     Body,
     ChatRequest,
@@ -23,7 +23,10 @@ from haneul.base.wire import (
     EmbeddingRequest,
     Usage,
 )
+from haneul.services.ask import Ask, Route
+from haneul.services.dialect import Told
 from haneul.services.flights import Counters
+from haneul.services.keys import Key
 
 TEMPLATE_TOKENS = 512  # what a chat template may add of its own, beyond the bytes of the messages
 BYTES_PER_TOKEN = 4  # of text, only where an engine does not say; flagged as 'counted'
@@ -31,16 +34,7 @@ EVENT_MAX_BYTES = 4 << 20
 # Names under which some engines take an answer's length too: it has to be said in one place.
 LENGTH_ALIASES = ("n_predict", "max_new_tokens")
 DONE = b"data: [DONE]\n\n"
-
-
-class Route(Struct, frozen=True):
-    """One address of the protocol."""
-
-    name: str
-    path: str
-    decoder: Any
-    prompt_fields: tuple[str, ...]
-
+EVENTS = b"text/event-stream; charset=utf-8"
 
 CHAT = Route(
     "chat",
@@ -50,23 +44,6 @@ CHAT = Route(
 )
 COMPLETIONS = Route("completions", "/v1/completions", wire.completion_decoder, ("prompt",))
 EMBEDDINGS = Route("embeddings", "/v1/embeddings", wire.embedding_decoder, ("input",))
-ROUTES = {route.path: route for route in (CHAT, COMPLETIONS, EMBEDDINGS)}
-
-
-class Ask(Struct, frozen=True, kw_only=True):
-    """What one request asks for, as far as the gateway must know."""
-
-    route: Route
-    body: Body
-    model: str
-    is_stream: bool = False
-    wants_usage: bool = False
-    wants_each_usage: bool = False
-    prompt_bytes: int = 0
-    prompts: int = 1
-    answers: int = 1  # n, times the prompts of a list
-    completion_max: int | None = None  # per answer, where the request says
-    end_user: str | None = None
 
 
 def read(route: Route, data: bytes) -> Ask:
@@ -79,6 +56,7 @@ def read(route: Route, data: bytes) -> Ask:
     prompt_bytes = sum(len(body.fields.get(name, b"")) for name in route.prompt_fields)
     ask = Ask(
         route=route,
+        name=route.name,
         body=body,
         model=request.model,
         prompt_bytes=prompt_bytes,
@@ -231,15 +209,55 @@ def _tokens(text_bytes: int) -> int:
 
 
 def with_cost(data: bytes, *, cost_nano: int, currency: str) -> bytes:
-    """A whole answer, or its last chunk, with what it cost beside its usage."""
+    """A whole answer, or its last chunk, with what it cost beside its usage, if it has any."""
     fields: dict[str, Any] = dict(_fields.decode(data))
+    if bytes(fields.get("usage", b"null")) == b"null":
+        return data
     usage: dict[str, Any] = dict(_fields.decode(fields["usage"]))
     fields["usage"] = {**usage, "cost_nano": cost_nano, "currency": currency}
     return msgspec.json.encode(fields)
 
 
+class OpenAIErrors:
+    """Errors as OpenAI's clients read them."""
+
+    def body(self, error: HaneulError, request_id: str) -> bytes:
+        return msgspec.json.encode(error.as_openai())
+
+    def event(self, error: HaneulError, request_id: str) -> bytes:
+        return b"data: " + self.body(error, request_id) + b"\n\n"
+
+
+class OpenAI(OpenAIErrors):
+    """The neutral dialect: a client of it gets the engine's own bytes wherever it can."""
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self.name = route.name
+
+    async def open(self, key: Key, data: bytes) -> Ask:
+        return read(self.route, data)
+
+    def stream(self, ask: Ask, counters: Counters) -> Told:
+        return Stream(ask, counters)
+
+    def whole(self, ask: Ask, data: bytes, *, cost_nano: int, currency: str) -> bytes:
+        return with_cost(data, cost_nano=cost_nano, currency=currency)
+
+    async def keep(self, key: Key, ask: Ask, answer: Told | bytes) -> None:
+        """Nothing of OpenAI's plain answers is to be found again."""
+
+
+DIALECTS = {route.path: OpenAI(route) for route in (CHAT, COMPLETIONS, EMBEDDINGS)}
+
+
 class Stream:
-    """Reads a streamed answer: counts what it delivers, and gives on what the client asked for."""
+    """Reads a streamed answer: counts what it delivers, and gives on what the client asked for.
+
+    Another dialect's stream overrides `_give` and `ending`.
+    """
+
+    content_type = EVENTS
 
     def __init__(self, ask: Ask, counters: Counters) -> None:
         self._ask = ask
@@ -248,7 +266,7 @@ class Stream:
         self.upstream_id: str | None = None
         self.is_done = False  # [DONE] came
         self.has_usage = False  # the engine gave its counts
-        self.failure: EngineFailed | None = None  # what ended it, once what came before is sent
+        self.failure: HaneulError | None = None  # what ended it, once what came before is sent
         self.usage_event: dict[str, Any] | None = None  # the last chunk, held for its cost
 
     def feed(self, data: bytes) -> bytes:
@@ -281,6 +299,10 @@ class Stream:
         if chunk.error is not None:
             raise EngineFailed("The engine failed while it was answering.")
         self._count(chunk)
+        return self._give(event, payload, chunk)
+
+    def _give(self, event: bytes, payload: bytes, chunk: wire.Chunk) -> bytes:
+        """What the client gets for an event of the engine."""
         if chunk.usage is None or (chunk.choices and self._ask.wants_each_usage):
             return event.strip(b"\n") + b"\n\n"
         fields = _fields.decode(payload)

@@ -18,7 +18,7 @@ from haneul.console.pages import read_pages
 from haneul.openapi import document
 from haneul.protocol import BoundedHttp
 from haneul.server import Server
-from haneul.services.openai import ROUTES
+from haneul.services.openai import DIALECTS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -433,7 +433,7 @@ async def test_the_description_lists_every_address_and_nothing_else(cloud):
         (path, method) for path, methods in cloud.cloud.api.routes().items() for method in methods
     }
     served = {(path, method) for path, method in served if path not in read_pages()}
-    served |= {(path, "POST") for path in ROUTES}
+    served |= {(path, "POST") for path in DIALECTS}
     assert described == served
     answer = await cloud.ask("GET", "/openapi.json")
     assert answer.json()["openapi"] == "3.1.0"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from haneul.base.errors import BadRequest
 from haneul.base.wire import ChatRequest, CompletionRequest, EmbeddingRequest
 from haneul.services import openai
-from haneul.services.openai import CHAT, COMPLETIONS, EMBEDDINGS, ROUTES
+from haneul.services.openai import CHAT, COMPLETIONS, DIALECTS, EMBEDDINGS
 
 NAMES = sorted(
     {
@@ -52,6 +52,9 @@ likely = {
 bodies = st.dictionaries(st.sampled_from(NAMES), st.none(), max_size=12).flatmap(
     lambda names: st.fixed_dictionaries({name: likely.get(name, json_values) for name in names})
 )
+
+
+ROUTES = {path: dialect.route for path, dialect in DIALECTS.items()}
 
 
 @given(st.sampled_from(sorted(ROUTES)), bodies)

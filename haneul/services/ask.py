@@ -1,0 +1,36 @@
+"""What one request asks for, as far as the gateway must know: the neutral form of all dialects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from haneul.base.wire import Body
+
+
+class Route(Struct, frozen=True):
+    """One address of the engines' protocol."""
+
+    name: str
+    path: str
+    decoder: Any
+    prompt_fields: tuple[str, ...]
+
+
+class Ask(Struct, frozen=True, kw_only=True):
+    """What one request asks for, as far as the gateway must know."""
+
+    route: Route  # at the engine
+    name: str  # of the client's route, in the ledger
+    body: Body
+    model: str
+    is_stream: bool = False
+    wants_usage: bool = False
+    wants_each_usage: bool = False
+    prompt_bytes: int = 0
+    prompts: int = 1
+    answers: int = 1  # n, times the prompts of a list
+    completion_max: int | None = None  # per answer, where the request says
+    end_user: str | None = None
+    client: Any = None  # what the dialect remembers of the client's own request

@@ -1,0 +1,33 @@
+"""Every address that answers are generated at, and how each family of addresses tells its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from haneul.services import openai
+from haneul.services.dialect import Dialect, Errors
+
+
+class Dialects:
+    """Addresses to dialects; beside them, prefixes of addresses whose errors have another shape."""
+
+    def __init__(
+        self, at: Mapping[str, Dialect], errors_below: Mapping[str, Errors] | None = None
+    ) -> None:
+        self.at = dict(at)
+        self._errors_below = dict(errors_below or {})
+        self._plain = openai.OpenAIErrors()
+
+    def errors(self, path: str) -> Errors:
+        """How the clients of an address are told what failed; OpenAI's way where nobody says."""
+        if (dialect := self.at.get(path)) is not None:
+            return dialect
+        for prefix, errors in self._errors_below.items():
+            if path.startswith(prefix):
+                return errors
+        return self._plain
+
+
+def every() -> Dialects:
+    """All dialects that need nothing but the request."""
+    return Dialects(at=openai.DIALECTS)
