@@ -31,6 +31,7 @@ from haneul.models import catalogue, hub
 from haneul.models.progress import OnProgress
 from haneul.protocol import BoundedHttp
 from haneul.server import Server
+from haneul.services import dialects
 from haneul.services.appraisal import Appraiser
 from haneul.services.bill import Biller
 from haneul.services.call import FAIL_S, Calls

@@ -1,4 +1,4 @@
-"""Every address that answers are generated at, and how each family of addresses tells its errors."""
+"""Every address that answers are generated at, and how errors are told at all others."""
 
 from __future__ import annotations
 
