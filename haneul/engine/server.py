@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,13 +14,9 @@ from msgspec.structs import replace
 from haneul.base.errors import (
     BadRequest,
     ContextTooLong,
-    EngineUnavailable,
     HaneulError,
-    MethodNotAllowed,
     ModelNotFound,
-    NotFound,
 )
-from haneul.base.log import logger
 from haneul.base.wire import ChatRequest
 from haneul.engine.accept import (
     accept_chat,
@@ -29,21 +24,19 @@ from haneul.engine.accept import (
     accept_embedding,
     check_sequences,
 )
-from haneul.engine.asgi import Answer, ClientGone, Receive, Scope, Send, read_body, while_connected
+from haneul.engine.asgi import Answer
 from haneul.engine.chat import ChatAnswer
 from haneul.engine.completions import CompletionAnswer
 from haneul.engine.embeddings import embeddings
 from haneul.engine.fan_out import fan_out
+from haneul.engine.front import Call, Front
 from haneul.engine.kernel import Facts, Kernel, Terms
 from haneul.engine.meters import Meters
 from haneul.engine.prompts import as_prompts
 from haneul.engine.rerank import accept_rerank, reranked, text_of
 from haneul.engine.slots import Slots
 from haneul.engine.tally import Tally
-from haneul.engine.terms import terms_of
 
-Handler = Callable[["Call", Answer], Coroutine[Any, Any, None]]
-log = logger("engine")
 _PROMPT_FIELD = {
     "/v1/chat/completions": "messages",
     "/v1/completions": "prompt",
@@ -68,90 +61,52 @@ class DetokeniseRequest(Struct, frozen=True, forbid_unknown_fields=True):
     model: str = ""
 
 
-class Call(Struct, frozen=True):
-    """One request: its body, and what its headers ask of the kernel."""
-
-    body: bytes
-    terms: Terms
-
-
-class Engine:
-    """Answers for one model under its names. Loading, ready and draining are its three states."""
+class Engine(Front):
+    """Answers in words, vectors and scores for one model under its names."""
 
     def __init__(
         self, *, name: str, aliases: set[str], slots: Slots, adapters: frozenset[str] = frozenset()
     ) -> None:
+        self.meters = Meters()
+        super().__init__(
+            slots=slots,
+            counts=self.meters,
+            routes={
+                "/metrics": ("GET", self._metrics),
+                "/v1/models": ("GET", self._models),
+                "/v1/chat/completions": ("POST", self._chat),
+                "/v1/completions": ("POST", self._complete),
+                "/v1/embeddings": ("POST", self._embed),
+                "/v1/rerank": ("POST", self._rerank),
+                "/tokenize": ("POST", self._tokenise),
+                "/detokenize": ("POST", self._detokenise),
+                "/apply-template": ("POST", self._render),
+            },
+        )
         self.facts: Facts | None = None  # known when the model is loaded
         self.kernel_name = ""
-        self.is_draining = False
-        self.slots = slots
-        self.meters = Meters()
-        self._doing: set[asyncio.Task[None]] = set()
         self._name = name
         self._names = {name, *aliases}
         self._adapters = adapters
         self._kernel: Kernel  # there when the facts are
         self._created = int(time.time())
-        self._routes: dict[str, tuple[str, Handler]] = {
-            "/health": ("GET", self._health),
-            "/metrics": ("GET", self._metrics),
-            "/v1/models": ("GET", self._models),
-            "/v1/chat/completions": ("POST", self._chat),
-            "/v1/completions": ("POST", self._complete),
-            "/v1/embeddings": ("POST", self._embed),
-            "/v1/rerank": ("POST", self._rerank),
-            "/tokenize": ("POST", self._tokenise),
-            "/detokenize": ("POST", self._detokenise),
-            "/apply-template": ("POST", self._render),
-        }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        answer = Answer(send)
-        path = scope["path"] if scope["path"] in self._routes else "other"
-        try:
-            handler = self._handler(scope["method"], path)
-            terms = terms_of(scope["headers"])
-            body = await read_body(receive)
-            doing = asyncio.create_task(handler(Call(body, terms), answer))
-            self._doing.add(doing)
-            doing.add_done_callback(self._doing.discard)
-            await while_connected(receive, doing)
-        except ClientGone:
-            self.meters.hang_ups += 1
-        except HaneulError as error:
-            if isinstance(error, ContextTooLong):
-                error.param = _PROMPT_FIELD.get(path)
-            await answer.error(error)
-        except Exception:
-            log.exception("request_failed", path=path)
-            await answer.error(HaneulError())
-        self.meters.requests[path, answer.status] += 1
+    @property
+    def is_loaded(self) -> bool:
+        return self.facts is not None
+
+    def explain(self, error: HaneulError, path: str) -> None:
+        if isinstance(error, ContextTooLong):
+            error.param = _PROMPT_FIELD.get(path)
 
     def open(self, kernel: Kernel, facts: Facts, *, kernel_name: str) -> None:
         """Begins to answer: the kernel has loaded its model."""
         self._kernel = kernel
         self.facts, self.kernel_name = facts, kernel_name
 
-    def cut(self) -> None:
-        """Ends every running answer with an error that says why."""
-        for doing in self._doing:
-            doing.cancel()
-
-    def _handler(self, method: str, path: str) -> Handler:
-        if path not in self._routes:
-            raise NotFound()
-        expected, handler = self._routes[path]
-        if method != expected:
-            raise MethodNotAllowed(f"This address takes {expected}.")
-        return handler
-
     def _ready(self) -> Facts:
-        if self.is_draining:
-            raise EngineUnavailable("The engine is shutting down.", retry_after_s=5)
-        if self.facts is None:
-            raise EngineUnavailable("The model is loading.", retry_after_s=1)
+        self.check_ready()
+        assert self.facts is not None
         return self.facts
 
     def _terms(self, call: Call, model: str) -> Terms:
@@ -171,10 +126,6 @@ class Engine:
             yield
         finally:
             self.meters.add(tally)
-
-    async def _health(self, call: Call, answer: Answer) -> None:
-        state = "draining" if self.is_draining else "ready" if self.facts else "loading"
-        await answer.json({"status": state}, 200 if state == "ready" else 503)
 
     async def _metrics(self, call: Call, answer: Answer) -> None:
         counters = await self._kernel.counters() if self.facts else {}

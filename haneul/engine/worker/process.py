@@ -52,8 +52,9 @@ _REFUSALS = ("BadRequest", "UnsupportedValue", "UnknownField", "ContextTooLong",
 class WorkerProcess:
     """One worker. Its last words are kept, to say why it ended."""
 
-    def __init__(self, spec: WorkerSpec) -> None:
+    def __init__(self, spec: WorkerSpec, *, module: str = "haneul.engine.worker") -> None:
         self._spec = spec
+        self._module = module
         self._process: asyncio.subprocess.Process | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._waiting: dict[int, asyncio.Queue[Step | Told | Failed]] = {}
@@ -66,7 +67,7 @@ class WorkerProcess:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "haneul.engine.worker",
+            self._module,
             msgspec.json.encode(msgspec.structs.replace(self._spec, parent=os.getpid())).decode(),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -121,13 +122,20 @@ class WorkerProcess:
                 self._send(Cancel(number))
 
     async def ask(self, what: str, value: Any = None, *, within_s: float = CALL_S) -> Any:
-        """The answer to a small question."""
+        """The answer to a question; it is called off when nobody waits for it any longer."""
         number, waiting = self._open()
+        is_over = False
         try:
             self._send(Ask(number, what, value))
             told = await _next(waiting, within_s)
+            is_over = True
+        except HaneulError as error:
+            is_over = not isinstance(error, DeadlineExceeded)
+            raise
         finally:
             del self._waiting[number]
+            if not is_over:
+                self._send(Cancel(number))
         assert isinstance(told, Told)
         return told.value
 
