@@ -1,4 +1,4 @@
-"""`python -m haneul.engine FILE --uds PATH`: serves one model until told to stop.
+"""`python -m haneul.engine FILE|FOLDER --uds PATH`: serves one model until told to stop.
 
 Exit codes: 0 told to stop, 2 wrong arguments, 3 the file cannot be served, 4 the kernel died.
 For 3 and 4 the last line on standard error is JSON: {"error": reason}.
@@ -14,10 +14,10 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import uvicorn
@@ -25,7 +25,11 @@ import uvicorn
 from haneul.base.errors import BrokenFile, HaneulError
 from haneul.base.gguf import Header, check_file
 from haneul.base.log import open_log
+from haneul.engine.front import Front
 from haneul.engine.llama_server.kernel import Settings
+from haneul.engine.media.folder import Kind, kind_of
+from haneul.engine.media.kernel import MediaKernel
+from haneul.engine.media.server import MediaEngine
 from haneul.engine.opening import KERNELS, Many, Opening, Plan
 from haneul.engine.pooling import MEAN, only_pools, pooling_of
 from haneul.engine.protect import cores, die_with_parent, protect
@@ -40,7 +44,15 @@ SOCKET_FOLDER_MAX_BYTES = 90  # a Unix socket's whole path has at most 107
 FILE_BROKEN, KERNEL_DIED = 3, 4
 
 
-class Front(uvicorn.Server):
+class Served(NamedTuple):
+    """One model on its way to be served."""
+
+    front: Front
+    load: Callable[[], Awaitable[Callable[[], Awaitable[str]]]]  # then: what tells of its end
+    close: Callable[[], Awaitable[None]]
+
+
+class Listener(uvicorn.Server):
     """uvicorn, with the signals left to us: a stop first lets answers end."""
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
@@ -83,9 +95,10 @@ def _adapter(text: str) -> tuple[str, str]:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m haneul.engine",
-        description="Serve one GGUF model with the OpenAI protocol.",
+        description="Serve one GGUF model, or one folder of OpenVINO models, "
+        "with the OpenAI protocol.",
     )
-    parser.add_argument("file", type=Path, help="a GGUF file")
+    parser.add_argument("file", type=Path, help="a GGUF file, or a folder")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--uds", type=Path, help="Unix socket to listen on (mode 0600)")
     where.add_argument(
@@ -122,7 +135,11 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--nice", type=_from(0, 19), default=0, help="lower priority, 0 to 19")
     parser.add_argument("--die-with-parent", action="store_true", help="be killed when it ends")
-    return parser.parse_args()
+    options = parser.parse_args()
+    for name in ("adapter", "many", "options"):
+        if options.file.is_dir() and getattr(options, name):
+            parser.error(f"--{name} is for GGUF files")
+    return options
 
 
 def context_tokens(header: Header, asked: int) -> int:
@@ -159,8 +176,8 @@ def listen(uds: Path | None, port: int) -> socket.socket:
     return listening
 
 
-async def serve(options: argparse.Namespace, header: Header) -> int:
-    """Runs the engine; returns its exit code."""
+def words(options: argparse.Namespace, header: Header) -> Served:
+    """A GGUF file, which answers in words, vectors or scores."""
     plan = Plan(
         kernel=options.kernel,
         options=options.options,
@@ -183,10 +200,42 @@ async def serve(options: argparse.Namespace, header: Header) -> int:
         slots=Slots(slots=options.slots, queue_max=options.queue, wait_s=QUEUE_S),
         adapters=frozenset(plan.adapters),
     )
+
+    async def load() -> Callable[[], Awaitable[str]]:
+        loaded = await opening.load()
+        if loaded.has_scheduler:
+            engine.slots.leave_order_to_kernel()
+        engine.open(loaded.kernel, loaded.facts, kernel_name=loaded.name)
+        return loaded.kernel.died
+
+    return Served(engine, load, opening.close)
+
+
+def media(options: argparse.Namespace, kind: Kind) -> Served:
+    """A folder of OpenVINO models, which takes one request at a time."""
+    folder = options.file.absolute()
+    kernel = MediaKernel(folder, kind, threads=options.threads or cores())
+    engine = MediaEngine(
+        kernel,
+        kind,
+        name=options.name or folder.name,
+        aliases={folder.name},
+        slots=Slots(slots=1, queue_max=options.queue, wait_s=QUEUE_S),
+    )
+
+    async def load() -> Callable[[], Awaitable[str]]:
+        await kernel.start()
+        return kernel.died
+
+    return Served(engine, load, kernel.close)
+
+
+async def serve(options: argparse.Namespace, served: Served) -> int:
+    """Runs the engine; returns its exit code."""
     listening = listen(options.uds, options.port or 0)
-    front = Front(
+    listener = Listener(
         uvicorn.Config(
-            engine,
+            served.front,
             lifespan="off",
             access_log=False,
             log_config=None,
@@ -198,35 +247,31 @@ async def serve(options: argparse.Namespace, header: Header) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    serving = asyncio.create_task(front.serve(sockets=[listening]))
+    serving = asyncio.create_task(listener.serve(sockets=[listening]))
     _tell(listening)
     try:
-        return await _until_stopped(engine, opening, stop)
+        return await _until_stopped(served, stop)
     finally:
-        front.should_exit = True
+        listener.should_exit = True
         await serving
-        await opening.close()
+        await served.close()
         if options.uds is not None:
             options.uds.unlink(missing_ok=True)
 
 
-async def _until_stopped(engine: Engine, opening: Opening, stop: asyncio.Event) -> int:
+async def _until_stopped(served: Served, stop: asyncio.Event) -> int:
     """Loads the model, then waits for the order to stop or the kernel's end."""
     stopping = asyncio.create_task(stop.wait())
-    loading = asyncio.create_task(opening.load())
+    loading = asyncio.ensure_future(served.load())
     dying = None
     try:
         await asyncio.wait({stopping, loading}, return_when=asyncio.FIRST_COMPLETED)
         if not stopping.done():
-            loaded = loading.result()
-            if loaded.has_scheduler:
-                engine.slots.leave_order_to_kernel()
-            engine.open(loaded.kernel, loaded.facts, kernel_name=loaded.name)
-            dying = asyncio.create_task(loaded.kernel.died())
+            dying = asyncio.ensure_future(loading.result()())
             await asyncio.wait({stopping, dying}, return_when=asyncio.FIRST_COMPLETED)
             if not stopping.done():
                 return _fail(dying.result(), KERNEL_DIED)
-        await _drain(engine)
+        await _drain(served.front)
         return 0
     except BrokenFile as error:
         return _fail(error.message, FILE_BROKEN)
@@ -238,7 +283,7 @@ async def _until_stopped(engine: Engine, opening: Opening, stop: asyncio.Event) 
                 task.cancel()
 
 
-async def _drain(engine: Engine) -> None:
+async def _drain(engine: Front) -> None:
     """Takes nothing new, and gives what runs a few seconds to end."""
     engine.is_draining = True
     try:
@@ -267,13 +312,21 @@ def main() -> int:
         die_with_parent(parent)
     protect(nice=options.nice)
     open_log(None, "warning")
-    try:
-        header = check_file(options.file)
-    except BrokenFile as error:
-        return _fail(error.message, FILE_BROKEN)
     config = uvicorn.Config("", loop="auto", log_config=None)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        return runner.run(serve(options, header))
+        return runner.run(_serve(options))
+
+
+async def _serve(options: argparse.Namespace) -> int:
+    """The file or folder is looked at first: what cannot be served never listens."""
+    try:
+        if options.file.is_dir():
+            served = media(options, kind_of(options.file))
+        else:
+            served = words(options, check_file(options.file))
+    except BrokenFile as error:
+        return _fail(error.message, FILE_BROKEN)
+    return await serve(options, served)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Histogram:
 
     def lines(self, name: str, meaning: str) -> list[str]:
         """Prometheus' form: cumulative buckets, the sum and the count."""
-        lines, total = _head(name, "histogram", meaning), 0
+        lines, total = head(name, "histogram", meaning), 0
         for bound, count in zip([*self._bounds, "+Inf"], self._counts, strict=True):
             total += count
             lines.append(f'haneul_engine_{name}_bucket{{le="{bound}"}} {total}')
@@ -72,23 +72,23 @@ class Meters:
         """Every number, by name."""
         deferred = kernel.get("requests_deferred", 0) if slots.kernel_orders else 0
         lines = [
-            *_one("running", "gauge", "Sequences being computed", slots.running - deferred),
-            *_one("waiting", "gauge", "Sequences waiting for a place", slots.waiting + deferred),
-            *_one("requests_open", "gauge", "Requests not yet answered whole", slots.requests),
-            *_one("slots", "gauge", "Sequences the kernel takes at a time", slots.slots),
-            *_one("hang_ups_total", "counter", "Requests whose client left", self.hang_ups),
-            *_head("tokens_total", "counter", "Tokens told to clients; cached ones are prompt too"),
+            *one("running", "gauge", "Sequences being computed", slots.running - deferred),
+            *one("waiting", "gauge", "Sequences waiting for a place", slots.waiting + deferred),
+            *one("requests_open", "gauge", "Requests not yet answered whole", slots.requests),
+            *one("slots", "gauge", "Sequences the kernel takes at a time", slots.slots),
+            *one("hang_ups_total", "counter", "Requests whose client left", self.hang_ups),
+            *head("tokens_total", "counter", "Tokens told to clients; cached ones are prompt too"),
         ]
         for kind in ("prompt", "cached", "completion"):
             lines.append(f'haneul_engine_tokens_total{{kind="{kind}"}} {self.tokens[kind]}')
-        lines += _head("requests_total", "counter", "Requests by path and status")
+        lines += head("requests_total", "counter", "Requests by path and status")
         for (path, status), count in sorted(self.requests.items()):
             labels = f'path="{path}",status="{status}"'
             lines.append(f"haneul_engine_requests_total{{{labels}}} {count}")
         for theirs, ours in _KERNEL.items():
             if theirs in kernel:
                 kind = "counter" if ours.endswith("_total") else "gauge"
-                lines += _one(ours, kind, "As the kernel counts", kernel[theirs])
+                lines += one(ours, kind, "As the kernel counts", kernel[theirs])
         lines += self.firsts.lines(
             "time_to_first_token_seconds", "From acceptance to the first token"
         )
@@ -96,9 +96,9 @@ class Meters:
         return "\n".join(lines) + "\n"
 
 
-def _one(name: str, kind: str, meaning: str, value: float) -> list[str]:
-    return [*_head(name, kind, meaning), f"haneul_engine_{name} {value:g}"]
+def one(name: str, kind: str, meaning: str, value: float) -> list[str]:
+    return [*head(name, kind, meaning), f"haneul_engine_{name} {value:g}"]
 
 
-def _head(name: str, kind: str, meaning: str) -> list[str]:
+def head(name: str, kind: str, meaning: str) -> list[str]:
     return [f"# HELP haneul_engine_{name} {meaning}", f"# TYPE haneul_engine_{name} {kind}"]
