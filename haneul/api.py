@@ -136,7 +136,7 @@ class Api:
 
     async def model(self, call: Call) -> None:
         key = await self.gateway.who(call)
-        name = call.scope["path"].removeprefix("/v1/models/")
+        name = call.path.removeprefix("/v1/models/")
         await _json(call, show_target(self.gateway.find(key, name)[0]))
 
     async def start(self, call: Call) -> None:
@@ -202,7 +202,7 @@ class Api:
         """Sums and newest requests of this key, or of all keys for the scope 'admin'."""
         key = await self.gateway.who(call)
         require(key, "usage")
-        query = parse_qs(call.scope["query_string"].decode("latin-1"))
+        query = parse_qs(call.query)
         days = _whole_number(query, "days", default=30, most=3660)
         limit = _whole_number(query, "limit", default=20, most=1000)
         key_id = None if "admin" in key.scopes else key.id
@@ -222,7 +222,7 @@ class Api:
         """The record of one request of this key, or of any for the scope 'admin'."""
         key = await self.gateway.who(call)
         require(key, "usage")
-        request_id = call.scope["path"].removeprefix("/haneul/v1/requests/")
+        request_id = call.path.removeprefix("/haneul/v1/requests/")
         if not request_id.isascii() or not request_id.isprintable() or len(request_id) > ID_MAX:
             raise BadRequest("A request id reads req_…, or as the id inside the answer.")
         await self.ledger.flush()
@@ -237,7 +237,7 @@ class Api:
     # the page
     async def page(self, call: Call) -> None:
         """One file of the page."""
-        page = self.pages[call.scope["path"]]
+        page = self.pages[call.path]
         call.extra_headers += [
             (b"content-security-policy", CSP),
             (b"x-content-type-options", b"nosniff"),
@@ -257,7 +257,7 @@ class Api:
         body = await _body(call, LogIn)
         key = await self.gateway.keyring.verify(body.key)
         token = self.gateway.sessions.open(body.key)
-        secure = "; Secure" if call.scope.get("scheme") == "https" else ""
+        secure = "; Secure" if call.headers.get(b"x-forwarded-proto") == b"https" else ""
         cookie = (
             f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={LIFE_S:.0f}{secure}"
         )

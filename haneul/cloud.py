@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import uvicorn
 from sqlalchemy import Connection
 
 from haneul.api import Api
@@ -27,9 +26,9 @@ from haneul.chips.fleet import Fleet
 from haneul.chips.fleet import load as load_fleet
 from haneul.chips.shape import Shape
 from haneul.console.pages import read_pages
+from haneul.listener import Listener
 from haneul.models import catalogue, hub
 from haneul.models.progress import OnProgress
-from haneul.protocol import BoundedHttp
 from haneul.server import Server
 from haneul.services import dialects
 from haneul.services.appraisal import Appraiser
@@ -51,7 +50,6 @@ from haneul.store.database import Database, open_database
 from haneul.store.ledger import ChipHourRow
 
 BACKLOG = 1024
-KEEP_ALIVE_S = 75
 CUT_OFF_S = FAIL_S + 1  # for requests that outlived the drain to say so
 OWNED_EVERY_S = 60.0  # how often the cost of owning the chips is booked; a kill loses no more
 log = logger("cloud")
@@ -172,26 +170,10 @@ class Cloud:
             default_model=lambda: self.default_model,
             refresh=self.roster.refresh,
         )
-        server = _Server(
-            uvicorn.Config(
-                Server(self.gateway, self.api, dialects.every()),
-                http=BoundedHttp,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=int(config.drain_s) or 1,
-                backlog=BACKLOG,
-            )
-        )
-        task = asyncio.create_task(server.serve(sockets=[public, own]), name="http")
-        self._stack.push_async_callback(_shut, server, task, places.cloud_socket(config.home))
-        while not server.started:
-            if task.done():
-                await task
-            await asyncio.sleep(0.005)
+        server = Server(self.gateway, self.api, dialects.every())
+        listener = Listener(server, server.errors)
+        self._stack.push_async_callback(_shut, listener, config, places.cloud_socket(config.home))
+        await listener.open([public, own])
         log.info("listening", host=config.host, port=self.port)
 
     # models
@@ -243,13 +225,6 @@ class Cloud:
         ledger_queries.append_chip_hour(connection, row)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the command that runs the cloud has its own."""
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._serve(sockets)
-
-
 def _fleet(config: Config) -> Fleet:
     own = config.home / "fleet.toml"
     named = Path(config.fleet).expanduser() if config.fleet else own if own.exists() else None
@@ -294,11 +269,8 @@ def _own_socket(path: Path) -> socket.socket:
     return own
 
 
-async def _shut(server: uvicorn.Server, task: asyncio.Task[None], own: Path) -> None:
-    server.should_exit = True
-    await asyncio.gather(task, return_exceptions=True)
-    if cut_off := list(server.server_state.tasks):  # they still tell their clients and are billed
-        await asyncio.wait(cut_off, timeout=CUT_OFF_S)
+async def _shut(listener: Listener, config: Config, own: Path) -> None:
+    await listener.close(drain_s=config.drain_s, cut_off_s=CUT_OFF_S)
     await asyncio.to_thread(own.unlink, missing_ok=True)
 
 

@@ -1,172 +1,342 @@
-"""uvicorn's HTTP protocol with what it lacks: bounds on a head and on a body nobody reads, errors
-in the shape of all others, and a hang-up that reaches the running one of pipelined requests.
+"""HTTP/1.1 for clients: one connection, its requests one after another, each a Call with a task.
+
+It exists because a request's way through a general server costs more than all that haneul does with
+it. httptools parses; everything has a bound: heads by size, number and time, bodies that nobody
+reads, answers that nobody takes, requests sent ahead. One sweep keeps all deadlines, so that a
+request costs no timer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
-from typing import Any
+from typing import cast
+from urllib.parse import unquote
 
-import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+import httptools
 
 from haneul.base.errors import BadRequest, HaneulError, HeadTooLarge, RequestTimeout
 from haneul.base.ids import new_id
-from haneul.services.call import ABORT
+from haneul.services.call import Call
+from haneul.services.dialect import Errors
 
 HEAD_MAX_BYTES = 64 << 10
 HEADERS_MAX = 256
+AHEAD_MAX = 16  # requests sent before the first of them is answered
+UNREAD_MAX_BYTES = 256 << 10  # of a body that nobody has asked for yet
+Answer = Callable[[Call], Awaitable[None]]
+ErrorsOf = Callable[[str], Errors]
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
-class BoundedHttp(HttpToolsProtocol):
+class Connection(asyncio.Protocol):
     """A connection whose request heads must come within 15 s, 64 KiB and 256 headers."""
 
     head_s = 15.0
+    keep_alive_s = 75.0  # between two requests
     linger_s = 5.0  # for a client that is still sending what will not be read
     stall_s = 60.0  # for a client to take some more of an answer that is made
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._running: RequestResponseCycle | None = None  # self.cycle may be one that waits
-        self._refused: HaneulError | None = None
-        self._head_bytes = 0  # that came before the head was whole
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._linger_timer: asyncio.TimerHandle | None = None
-        self._stall_timer: asyncio.TimerHandle | None = None
+    def __init__(self, answer: Answer, errors_of: ErrorsOf, present: set[Connection]) -> None:
+        self._answer = answer
+        self._errors_of = errors_of
+        self._present = present
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._running: Call | None = None
+        self._reading: Call | None = None  # whose body comes; perhaps not the running one
+        self._ahead: deque[Call] = deque()
+        self._is_in_head = False
+        self._head_bytes = 0
+        self._is_refused = False
+        self._is_last = False  # no request is taken after the running one
+        self._is_paused = self._is_chunked = self._is_stalled = False
+        self._drained: asyncio.Future[None] | None = None
+        self.on_drained: Callable[[], None] | None = None
+        self._deadline = self._loop.time() + self.head_s
+        self._late: Callable[[], None] = self._head_is_late
+        self._unsent = 0
 
     # asyncio.Protocol
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._expect_head()
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self._is_local = not isinstance(transport.get_extra_info("sockname"), tuple)
+        self._present.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_head_timer()
-        self._stop_lingering()
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-        super().connection_lost(exc)
-        self.pipeline.clear()
+        self._present.discard(self)
+        self._ahead.clear()
         if self._running is not None:
-            self._running.disconnected = True
-            self._running.message_event.set()
+            self._running.hang_up()
+        self.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if self._refused is not None:
+        if self._is_refused:
             return
-        if self._running is None and self._linger_timer is None and self._head_timer is None:
-            self._expect_head()  # the next request of a kept connection
-        if self._head_timer is not None:
+        if self._is_in_head:
             self._head_bytes += len(data)
-        super().data_received(data)
-        if self._head_timer is not None and self._head_bytes > HEAD_MAX_BYTES:
+        elif self._running is None and self._reading is None:
+            self._expect_head(len(data))
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._is_last = True  # what it wants to become is not spoken here; it is answered
+        except httptools.HttpParserError:
+            self._refuse(BadRequest("That is not an HTTP request."))
+            return
+        if self._is_in_head and self._head_bytes > HEAD_MAX_BYTES:
             self._refuse(HeadTooLarge())
+
+    def pause_writing(self) -> None:
+        self._is_stalled = True
+
+    def resume_writing(self) -> None:
+        self._is_stalled = False
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        if self.on_drained is not None:
+            self.on_drained()
 
     # httptools
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {ABORT: {"abort": self.abort}}
-        if self._head_timer is None:
-            self._expect_head()  # one that comes while another is answered
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._repeated: set[bytes] = set()
+        self._count = self._size = 0
+        if not self._is_in_head:
+            self._expect_head(0)
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self._count += 1
+        self._size += len(name) + len(value)
+        if name in self._headers:
+            self._repeated.add(name)
+        self._headers[name] = value
 
     def on_headers_complete(self) -> None:
-        self._stop_head_timer()
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > HEAD_MAX_BYTES or len(self.headers) > HEADERS_MAX:
+        self._is_in_head = False
+        self._deadline = float("inf")
+        if self._size + len(self._url) > HEAD_MAX_BYTES or self._count > HEADERS_MAX:
             self._refuse(HeadTooLarge())
-        if self._refused is None:
-            super().on_headers_complete()
+        if self._is_refused:
+            return
+        method = self._parser.get_method()
+        target, _, query = self._url.partition(b"?")
+        if method == b"CONNECT" or not self._url.isascii():
+            self._refuse(BadRequest("That is not an HTTP request."))
+            return
+        if not target.startswith(b"/"):
+            target = _origin_form(target)
+        path = target.decode()
+        path = unquote(path) if "%" in path else path
+        self._reading = call = Call(
+            self,
+            self._errors_of(path),
+            method=method.decode(),
+            path=path,
+            query=query.decode(),
+            headers=self._headers,
+            repeated=self._repeated,
+            is_local=self._is_local,
+            is_old=self._parser.get_http_version() == "1.0",
+        )
+        if self._running is None:
+            self._start(call)
+        elif len(self._ahead) < AHEAD_MAX:
+            self._ahead.append(call)
+        else:
+            self._refuse(BadRequest("Too many requests were sent ahead."))
 
     def on_body(self, body: bytes) -> None:
-        if self._refused is None:
-            super().on_body(body)
+        call = self._reading
+        if call is None or call.is_answered:
+            return
+        if call.take(body) > UNREAD_MAX_BYTES and not call.wants_body:
+            self._is_paused = True
+            self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        if self._refused is None:
-            super().on_message_complete()
-        if self._linger_timer is not None and self._refused is None:
-            self._stop_lingering()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+        call, self._reading = self._reading, None
+        if call is None or self._is_refused:
+            return
+        if not self._parser.should_keep_alive():
+            self._is_last = True
+        call.whole()
+        if call.is_answered:
+            self._next()
 
-    # uvicorn
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
+    # what a call does
+    def want_body(self, *, is_expected: bool) -> None:
+        """The body is read from now on; a client that waits to be asked for it is asked."""
+        if is_expected:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._is_paused:
+            self._is_paused = False
+            self._transport.resume_reading()
 
-    def on_response_complete(self) -> None:
-        answered, self._running = self._running, None
-        if answered is not None and answered.more_body:
-            self._linger_timer = self.loop.call_later(self.linger_s, self.abort)
-        if self._stall_timer is None and (unsent := self.transport.get_write_buffer_size()):
-            self._stall_timer = self.loop.call_later(self.stall_s, self._check_stall, unsent)
-        super().on_response_complete()
+    def begin(self, call: Call, head: bytes, status: int, length: int | None) -> bytes:
+        """The head of the answer, to be written with the first of its body."""
+        if call.is_old:
+            self._is_last = True
+        self._is_chunked = length is None and not call.is_old
+        framing = b"transfer-encoding: chunked\r\n"
+        if length is not None:
+            framing = b"content-length: %d\r\n" % length if status != 304 else b""
+        elif call.is_old:
+            framing = b""
+        ending = b"connection: close\r\n\r\n" if self._is_last else b"\r\n"
+        return b"HTTP/1.1 %d %b\r\n%b%b%b%b" % (
+            status,
+            _PHRASES.get(status, b"Answer"),
+            _date(int(time.time())),
+            head,
+            framing,
+            ending,
+        )
 
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(BadRequest("That is not an HTTP request."))
+    def write(self, head: bytes, data: bytes, *, is_last: bool) -> None:
+        """Sends a piece of the body, behind the head where that is still unsent."""
+        if self._is_chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            data += b"0\r\n\r\n" if is_last else b""
+        self._transport.write(head + data if head else data)
 
-    # bounds
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the client has to take something before more is written."""
+        return self._is_stalled
+
+    async def drained(self) -> None:
+        """Returns when the client has taken enough."""
+        if self._is_stalled:
+            self._drained = self._loop.create_future()
+            await self._drained
+
+    def ended(self) -> None:
+        """The answer of the running call is written; what it had of a body is not read further."""
+        if self._reading is not None and self._reading is self._running:
+            self._expect(self.linger_s, self.abort)
+            self.want_body(is_expected=False)
+        else:
+            self._next()
+
     def abort(self) -> None:
         """Cuts the connection, whatever is still unsent on it."""
-        if self._running is not None:
-            self._running.disconnected = True
-        self.transport.abort()
+        self._transport.abort()
 
-    def _check_stall(self, unsent_before: int) -> None:
-        """Cuts a client that took nothing since; while a request runs, its deadlines do that."""
-        self._stall_timer = None
-        unsent = self.transport.get_write_buffer_size()
-        if self._running is None and unsent >= unsent_before:
-            self.abort()
-        elif unsent:
-            self._stall_timer = self.loop.call_later(self.stall_s, self._check_stall, unsent)
+    # requests one after another
+    def _start(self, call: Call) -> None:
+        self._running = call
+        call.start(self._answer)
 
-    def _expect_head(self) -> None:
-        self._head_bytes = 0
-        self._head_timer = self.loop.call_later(self.head_s, self._head_is_late)
+    def _next(self) -> None:
+        """The next request that was sent ahead, or a time of waiting for one."""
+        self._running = None
+        if self._ahead and not self._is_last:
+            self._start(self._ahead.popleft())
+        elif self._is_last:
+            self._unsent = self._transport.get_write_buffer_size()
+            self._expect(self.stall_s, self._check_stall)
+            self._transport.close()
+        elif unsent := self._transport.get_write_buffer_size():
+            self._unsent = unsent
+            self._expect(self.stall_s, self._check_stall)
+        elif not self._is_in_head:
+            self._expect(self.keep_alive_s, self._transport.close)
+
+    def finish(self) -> None:
+        """No request is taken from now on, but for the one that runs."""
+        self._is_last = True
+        if self._running is None:
+            self._transport.close()
+
+    @property
+    def call(self) -> Call | None:
+        """The call that runs."""
+        return self._running
+
+    # bounds
+    def check(self, now: float) -> None:
+        """Does what is due."""
+        if now > self._deadline:
+            self._deadline = float("inf")
+            self._late()
+
+    def _expect(self, within_s: float, late: Callable[[], None]) -> None:
+        self._deadline = self._loop.time() + within_s
+        self._late = late
+
+    def _expect_head(self, seen: int) -> None:
+        self._is_in_head = True
+        self._head_bytes = seen
+        self._expect(self.head_s, self._head_is_late)
 
     def _head_is_late(self) -> None:
-        if self._head_bytes or self._running is not None:
+        if self._is_in_head:
             self._refuse(RequestTimeout())
         else:
-            self.transport.close()  # a connection opened in advance and never used
+            self._transport.close()  # a connection opened in advance and never used
+
+    def _check_stall(self) -> None:
+        """Cuts a client that took nothing since; while a request runs, its deadlines do that."""
+        unsent = self._transport.get_write_buffer_size()
+        if self._running is not None:
+            return
+        if unsent and unsent >= self._unsent:
+            self.abort()
+        elif unsent:
+            self._unsent = unsent
+            self._expect(self.stall_s, self._check_stall)
+        else:
+            self._expect(self.keep_alive_s, self._transport.close)
 
     def _refuse(self, error: HaneulError) -> None:
         """Answers what is no request, or, in the middle of an answer, only ends the connection.
 
         The client may still be sending: closing at once would take the answer from it.
         """
-        if self._refused is not None or self.transport.is_closing():
+        if self._is_refused or self._transport.is_closing():
             return
-        self._refused = error
-        self._stop_head_timer()
+        self._is_refused = self._is_last = True
         if self._running is not None:
-            self.transport.close()
+            self._transport.close()
             return
-        self.transport.write(_answer(error))
-        self.transport.write_eof()
-        self._linger_timer = self.loop.call_later(self.linger_s, self.abort)
-
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _stop_lingering(self) -> None:
-        if self._linger_timer is not None:
-            self._linger_timer.cancel()
-            self._linger_timer = None
+        self._transport.write(_answer(error, self._errors_of("")))
+        self._transport.write_eof()
+        self._expect(self.linger_s, self.abort)
 
 
-def _answer(error: HaneulError) -> bytes:
+def _origin_form(target: bytes) -> bytes:
+    """The path of a target that names its host too; what has none stays as it is."""
+    scheme, slashes, rest = target.partition(b"://")
+    if not slashes or scheme.lower() not in (b"http", b"https"):
+        return target
+    return b"/" + rest.partition(b"/")[2]
+
+
+def _answer(error: HaneulError, errors: Errors) -> bytes:
     """A whole HTTP answer, for where there is no request to answer."""
-    body = msgspec.json.encode(error.as_openai())
+    request_id = new_id("req")
+    body = errors.body(error, request_id)
     head = (
         f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
         f"content-type: application/json\r\n"
         f"content-length: {len(body)}\r\n"
-        f"x-request-id: {new_id('req')}\r\n"
+        f"x-request-id: {request_id}\r\n"
         "connection: close\r\n\r\n"
     )
     return head.encode() + body
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> bytes:
+    return b"date: %b\r\n" % formatdate(second, usegmt=True).encode()

@@ -1,4 +1,4 @@
-"""The ASGI application: the hot path first, every other address from one table."""
+"""Which handler answers a call: the hot path first, every other address from one table."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from haneul.api import Api
 from haneul.base.config import LOOPBACK
 from haneul.base.errors import MethodNotAllowed, NotAllowed, NotFound
-from haneul.services.call import Call, Receive, Scope, Send
+from haneul.services.call import Call
 from haneul.services.chat import Gateway
+from haneul.services.dialect import Errors
 from haneul.services.dialects import Dialects
 
 Handler = Callable[[Call], Awaitable[None]]
@@ -23,15 +24,16 @@ class Server:
         self._dialects = dialects
         self._only_loopback = gateway.config.host in LOOPBACK
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        call = Call(scope, receive, send, self._dialects.errors(scope["path"]))
+    async def __call__(self, call: Call) -> None:
         await self._gateway.guard(call, self._answer)
+
+    def errors(self, path: str) -> Errors:
+        """How the clients of an address are told what failed."""
+        return self._dialects.errors(path)
 
     async def _answer(self, call: Call) -> None:
         self._check_host(call)
-        path, method = call.scope["path"], call.scope["method"]
+        path, method = call.path, call.method
         if (dialect := self._dialects.at.get(path)) is not None:
             if method != "POST":
                 raise MethodNotAllowed(f"{path} takes POST.")

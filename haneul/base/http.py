@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Protocol, Self, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -67,6 +67,16 @@ class Disconnected(EngineUnavailable):
         super().__init__(retry_after_s=2)
 
 
+class Reader(Protocol):
+    """Who a body goes to, and whether it has to take something before more comes."""
+
+    on_drained: Callable[[], None] | None
+
+    @property
+    def is_stalled(self) -> bool: ...
+    async def drained(self) -> None: ...
+
+
 class Connection(asyncio.Protocol):
     """One connection: at most one request at a time; httptools calls the on_… methods."""
 
@@ -84,6 +94,7 @@ class Connection(asyncio.Protocol):
         self.got_any = self.got_head = self.complete = self.paused = False
         self.keep_alive = True
         self.error: Exception | None = None
+        self._sink: Callable[[bytes], None] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     # asyncio.Protocol
@@ -97,7 +108,10 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as cause:
             self.error = EngineFailed(f"The engine does not speak HTTP: {cause}")
             self.abort()
-        self._wake()
+        if self._sink is None:
+            self._wake()
+        else:
+            self._pour(self._sink)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
@@ -151,6 +165,39 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
         return data
 
+    async def pump(self, sink: Callable[[bytes], None], reader: Reader) -> None:
+        """Pours the body into `sink` from the connection's own callbacks until it has ended.
+
+        What the sink raises ends the connection, and is raised here.
+        """
+        self._reader = reader
+        reader.on_drained = self._go_on
+        self._sink = sink
+        try:
+            self._pour(sink)
+            while not (self.complete and not self.body) and self.error is None:
+                await self.wait()
+        finally:
+            self._sink = reader.on_drained = None
+        if self.error is not None:
+            raise self.error
+
+    def _pour(self, sink: Callable[[bytes], None]) -> None:
+        """Gives on what is there, unless the reader is to be waited for."""
+        try:
+            if self.body and not self._reader.is_stalled:
+                sink(self.take())
+        except Exception as error:  # noqa: BLE001 - raised to whoever pumps
+            self.error = error
+            self.abort()
+        if self.complete or self.error is not None:
+            self._wake()
+
+    def _go_on(self) -> None:
+        """The reader has taken enough."""
+        if self._sink is not None:
+            self._pour(self._sink)
+
     def abort(self) -> None:
         """Closes at once; the engine sees the hang-up and frees its slot."""
         self.closed = True
@@ -187,6 +234,11 @@ class Reply:
                 raise connection.error
             else:
                 await connection.wait()
+
+    async def pump(self, take: Callable[[bytes], None], reader: Reader) -> None:
+        """Gives every piece of the body to `take` as it comes, no faster than it is read."""
+        await self._connection.pump(take, reader)
+        self._release(self._connection)
 
     async def read(self, limit_bytes: int = 64 << 20) -> bytes:
         """The whole body. Raises EngineFailed beyond the limit."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 from haneul.base.errors import (
     BadRequest,
@@ -23,44 +23,114 @@ from haneul.base.ids import new_id
 from haneul.base.units import now_us
 from haneul.services.dialect import Errors
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 SWEEP_S = 0.25
 PIECE_BYTES = 256 << 10
 FAIL_S = 5.0  # for a client to take the error that ends its call
-ABORT = "haneul.abort"  # the ASGI extension by which a call cuts its connection (see protocol)
 JSON = b"application/json"
+
+
+class Line(Protocol):
+    """The connection that carries a call."""
+
+    on_drained: Callable[[], None] | None
+
+    def want_body(self, *, is_expected: bool) -> None: ...
+    def begin(self, call: Call, head: bytes, status: int, length: int | None) -> bytes: ...
+    def write(self, head: bytes, data: bytes, *, is_last: bool) -> None: ...
+    @property
+    def is_stalled(self) -> bool: ...
+    async def drained(self) -> None: ...
+    def ended(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 class Call:
     """One exchange."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, errors: Errors) -> None:
-        self.errors = errors  # how its client is told what failed
+    def __init__(
+        self,
+        line: Line,
+        errors: Errors,
+        *,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[bytes, bytes],
+        repeated: set[bytes],
+        is_local: bool,
+        is_old: bool = False,
+    ) -> None:
         self.id = new_id("req")
         self.received_us = now_us()
-        self.scope = scope
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.errors = errors  # how its client is told what failed
+        self.method = method
+        self.path = path  # decoded
+        self.query = query
+        self.headers = headers  # the last of each name, in lower case
+        self.repeated = repeated  # names that came more than once
+        self.is_local = is_local  # over the Unix socket, whose file only its owner can open
+        self.is_old = is_old  # HTTP/1.0
         self.has_begun = False  # the head of the answer is out
+        self.is_answered = False  # and all of its body
         self.gone = False
         self.expired: HaneulError | None = None
         self.extra_headers: list[tuple[bytes, bytes]] = []
-        self._receive = receive
-        self._send = send
-        self._task = asyncio.current_task()
-        self._watch: asyncio.Task[None] | None = None
+        self.wants_body = False
+        self._line = line
+        self._task: asyncio.Task[None] | None = None
+        self._head = b""  # not yet written
+        self._body: list[bytes] = []
+        self._size = 0
+        self._most = 0  # bytes of a body that are taken
+        self._is_whole = False
+        self._waiter: asyncio.Future[None] | None = None
         self._is_stream = False
         self._within_s = float("inf")
         self._deadline = float("inf")
         self._late: HaneulError | None = None
 
-    @property
-    def is_local(self) -> bool:
-        """Whether it came over the Unix socket, whose file only its owner can open."""
-        server = self.scope["server"]
-        return server is not None and server[1] is None
+    # what the connection does
+    def start(self, answer: Callable[[Call], Awaitable[None]]) -> None:
+        """Begins to be answered, in a task of its own."""
+        self._task = asyncio.get_running_loop().create_task(self._run(answer))
+
+    async def _run(self, answer: Callable[[Call], Awaitable[None]]) -> None:
+        try:
+            await answer(self)
+        finally:
+            if not self.gone:
+                if not self.is_answered:
+                    self._line.abort()
+                self.is_answered = True
+                self._line.ended()
+
+    def take(self, data: bytes) -> int:
+        """A piece of the body has come; gives the bytes there are."""
+        self._body.append(data)
+        self._size += len(data)
+        if self.wants_body and self._size > self._most:
+            self._wake()
+        return self._size
+
+    def whole(self) -> None:
+        """The body is there."""
+        self._is_whole = True
+        self._wake()
+
+    def hang_up(self) -> None:
+        """The client went away."""
+        if not self.is_answered:
+            self.gone = True
+            self.stop()
+
+    def stop(self) -> None:
+        """Cancels the task; the client is told, if it is still there."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     # deadlines and hang-ups
     def within(self, seconds: float, late: HaneulError | None = None) -> None:
@@ -88,53 +158,37 @@ class Call:
         while self._task is not None and self._task.cancelling():
             self._task.uncancel()
 
-    async def _watch_hang_up(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.gone = True
-        if self._task is not None:
-            self._task.cancel()
-
     def abort(self) -> None:
         """Cuts the connection, whatever is still unsent on it."""
-        extension = self.scope.get("extensions", {}).get(ABORT)
-        if extension is not None:
-            extension["abort"]()
-
-    def close(self) -> None:
-        """Stops watching."""
-        if self._watch is not None:
-            self._watch.cancel()
+        self.is_answered = True
+        self._line.abort()
 
     # the request
     async def body(self, *, max_bytes: int, within_s: float) -> bytes:
-        """The whole body; from then on the client is watched. Raises TooLarge, RequestTimeout."""
+        """The whole body. Raises TooLarge, RequestTimeout."""
         self._check_head(max_bytes)
-        self.within(within_s, RequestTimeout())
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await self._receive_body()
-            if message["type"] == "http.disconnect":
-                self.gone = True
-                raise asyncio.CancelledError
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > max_bytes:
-                raise TooLarge(f"The request body is larger than {max_bytes} bytes.")
-            if not message.get("more_body", False):
-                break
-        self._watch = asyncio.create_task(self._watch_hang_up())
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        self.wants_body, self._most = True, max_bytes
+        if not self._is_whole and self._size <= max_bytes:
+            self.within(within_s, RequestTimeout())
+            self._line.want_body(
+                is_expected=self.headers.get(b"expect", b"").lower() == b"100-continue"
+            )
+            await self._wait_for_body()
+        if self._size > max_bytes:
+            raise TooLarge(f"The request body is larger than {max_bytes} bytes.")
+        return self._body[0] if len(self._body) == 1 else b"".join(self._body)
 
-    async def _receive_body(self) -> MutableMapping[str, Any]:
+    async def _wait_for_body(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
         try:
-            return await self._receive()
+            await self._waiter
         except asyncio.CancelledError:
             if self.expired is None:
                 raise
             self.absorb()
             raise self.expired from None
+        finally:
+            self._waiter = None
 
     def _check_head(self, max_bytes: int) -> None:
         length = self.headers.get(b"content-length", b"0")
@@ -144,25 +198,42 @@ class Call:
             raise BadRequest("A compressed request body is not taken here.")
 
     # the answer
-    async def begin(self, status: int, content_type: bytes, length: int | None = None) -> None:
-        """Sends the head."""
-        headers = [
-            (b"content-type", content_type),
-            (b"x-request-id", self.id.encode()),
-            *self.extra_headers,
-        ]
+    def begin(self, status: int, content_type: bytes, length: int | None = None) -> None:
+        """Makes the head, which goes out with the first of the body."""
+        extra = b"".join([b"%b: %b\r\n" % header for header in self.extra_headers])
+        head = b"content-type: %b\r\nx-request-id: %b\r\n%b" % (
+            content_type,
+            self.id.encode(),
+            extra,
+        )
         self._is_stream = length is None
-        if length is not None:
-            headers.append((b"content-length", str(length).encode()))
         self.has_begun = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        self._head = self._line.begin(self, head, status, length)
+
+    def write(self, data: bytes, *, is_last: bool = False) -> None:
+        """Sends a piece; whoever sends many waits for `drained` where the line is stalled."""
+        head, self._head = self._head, b""
+        if self.method == "HEAD":
+            data = b""
+        self._line.write(head, data, is_last=is_last)
+        self.is_answered = is_last
+
+    @property
+    def line(self) -> Line:
+        """The connection, for whoever has to hold back for it."""
+        return self._line
 
     async def send(self, data: bytes, *, more: bool) -> None:
-        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        self.write(data, is_last=not more)
+        if self._line.is_stalled and more:
+            await self._line.drained()
 
     async def answer(self, status: int, data: bytes, content_type: bytes = JSON) -> None:
         """A whole answer, a piece at a time: each has as long as the last `within` gave."""
-        await self.begin(status, content_type, len(data))
+        self.begin(status, content_type, len(data))
+        if len(data) <= PIECE_BYTES or self.method == "HEAD":
+            self.write(data, is_last=True)
+            return
         rest = memoryview(data)
         while len(rest) > PIECE_BYTES:
             await self.send(bytes(rest[:PIECE_BYTES]), more=True)
@@ -183,7 +254,8 @@ class Call:
 
     async def _tell(self, error: HaneulError) -> None:
         if self.has_begun and self._is_stream:
-            await self.send(self.errors.event(error, self.id), more=False)
+            await self._line.drained()
+            self.write(self.errors.event(error, self.id), is_last=True)
             return
         if self.has_begun:
             self.abort()
@@ -211,7 +283,6 @@ class Calls:
 
     def remove(self, call: Call) -> None:
         self._open.discard(call)
-        call.close()
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()

@@ -40,6 +40,7 @@ from haneul.services.targets import EMBEDDED, Target, Targets
 
 ERROR_MAX_BYTES = 64 << 10
 STOPPING_S = 5.0  # after which a client may find the cloud started again
+KEY_HEADERS = (b"authorization", b"x-api-key")
 PRIORITY = b"x-haneul-priority"
 PRIORITIES = ("interactive", "batch", "research")
 log = logger("gateway")
@@ -134,8 +135,8 @@ class Gateway:
         """The key of a call: bearer, x-api-key or the page's cookie; one policy for all."""
         if call.is_local:
             return LOCAL
-        names = [name for name, _ in call.scope["headers"]]
-        if names.count(b"authorization") + names.count(b"x-api-key") > 1:
+        given = sum(name in call.headers for name in KEY_HEADERS)
+        if given > 1 or not call.repeated.isdisjoint(KEY_HEADERS):
             raise BadRequest("Send one API key, in one header.")
         try:
             if (text := _key_text(call)) is not None:
@@ -152,7 +153,8 @@ class Gateway:
             is_last = target is request.targets[-1]
             try:
                 call.within(config.queue_s + config.first_token_s)
-                async with target.gate.enter() as entered_s:
+                entered_s = await target.gate.enter()
+                try:
                     await target.ready(config.first_token_s)
                     is_stream = request.ask.is_stream
                     call.within(config.first_token_s if is_stream else config.answer_s)
@@ -162,6 +164,8 @@ class Gateway:
                             await self._deliver(request, target, reply)
                     finally:
                         bill.leave()
+                finally:
+                    target.gate.leave()
                 return
             except (Unavailable, EngineFailed, RateLimited) as error:
                 if is_last or call.has_begun:
@@ -210,7 +214,9 @@ class Gateway:
         call, key, ask, bill = request.call, request.key, request.ask, request.bill
         stream = request.dialect.stream(ask, bill.counters)
         is_exact = target.engine == EMBEDDED
-        async for data in reply.chunks():
+
+        def take(data: bytes) -> None:
+            """What came goes on at once; what is about to be sent is billed from now on."""
             events = stream.feed(data)
             bill.upstream_id = stream.upstream_id
             bill.metering = "engine" if stream.has_usage else "counted"
@@ -218,10 +224,12 @@ class Gateway:
             if events:
                 call.within(self.config.idle_s)
                 if not call.has_begun:
-                    await call.begin(200, stream.content_type)
-                await call.send(events, more=True)
+                    call.begin(200, stream.content_type)
+                call.write(events)
             if stream.failure is not None:
                 raise stream.failure
+
+        await reply.pump(take, call.line)
         if not stream.is_done:
             raise EngineUnavailable(
                 "The engine ended in the middle of its answer.", retry_after_s=2
@@ -231,8 +239,8 @@ class Gateway:
         ending = stream.ending(cost_nano=bill.cost_nano, currency=self.biller.currency)
         await request.dialect.keep(key, ask, stream)
         if not call.has_begun:
-            await call.begin(200, stream.content_type)
-        await call.send(ending, more=False)
+            call.begin(200, stream.content_type)
+        call.write(ending, is_last=True)
 
 
 async def _outcome(call: Call, work: Callable[[Call], Awaitable[None]]) -> HaneulError | None:

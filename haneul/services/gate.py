@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 from haneul.base.errors import Overloaded
 
@@ -60,21 +59,23 @@ class Gate:
         """Requests in the queue."""
         return len(self._waiting)
 
-    @asynccontextmanager
-    async def enter(self) -> AsyncIterator[float]:
-        """Waits for a place; gives the busy clock's reading at entry. Raises Overloaded."""
-        await self._take_place()
-        entered_s = self.busy.enter()
-        try:
-            yield entered_s
-        finally:
-            self.busy.leave()
-            self._give_back()
+    async def enter(self) -> float:
+        """Waits for a place; gives the busy clock's reading at entry. Raises Overloaded.
 
-    async def _take_place(self) -> None:
+        Whoever has entered must `leave`.
+        """
         if self._taken < self.inside_max and not self._waiting:
             self._taken += 1
-            return
+        else:
+            await self._wait_for_place()
+        return self.busy.enter()
+
+    def leave(self) -> None:
+        """Gives the place to the next in the queue."""
+        self.busy.leave()
+        self._give_back()
+
+    async def _wait_for_place(self) -> None:
         if len(self._waiting) >= self.queue_max:
             raise Overloaded("The queue of this model's engine is full.", retry_after_s=5)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

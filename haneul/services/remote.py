@@ -6,7 +6,7 @@ proxies. Both give the same Reply.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Protocol, Self
@@ -29,6 +29,10 @@ class Reply(Protocol):
     headers: dict[bytes, bytes]
 
     def chunks(self) -> AsyncIterator[bytes]: ...
+    async def pump(self, take: Callable[[bytes], None], reader: http.Reader) -> None:
+        """Gives every piece of the body to `take` as it comes, no faster than it is read."""
+        ...
+
     async def read(self, limit_bytes: int = ...) -> bytes: ...
     def abort(self) -> None: ...
     async def __aenter__(self) -> Self: ...
@@ -79,6 +83,12 @@ class TlsReply:
                 yield data
         except (aiohttp.ClientError, TimeoutError) as cause:
             raise http.Disconnected() from cause
+
+    async def pump(self, take: Callable[[bytes], None], reader: http.Reader) -> None:
+        async for data in self.chunks():
+            take(data)
+            if reader.is_stalled:
+                await reader.drained()
 
     async def read(self, limit_bytes: int = 64 << 20) -> bytes:
         parts, size = [], 0

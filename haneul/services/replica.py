@@ -127,6 +127,8 @@ class Replica:
 
     async def ready(self, within_s: float) -> None:
         """Returns when the engine answers. Raises EngineUnavailable when it will not in time."""
+        if self.state == READY:
+            return
         self.start()
         try:
             async with asyncio.timeout(within_s):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 
 from haneul.base.errors import NotAuthenticated
@@ -33,11 +34,11 @@ class Sessions:
             self._open.popitem(last=False)
         return token
 
-    def close(self, headers: dict[bytes, bytes]) -> None:
+    def close(self, headers: Mapping[bytes, bytes]) -> None:
         """Ends the session of a request, if it has one."""
         self._open.pop(_token(headers), None)
 
-    def key_text(self, headers: dict[bytes, bytes]) -> str:
+    def key_text(self, headers: Mapping[bytes, bytes]) -> str:
         """The key behind a request's cookie. Raises NotAuthenticated."""
         found = self._open.get(_token(headers))
         if found is None or time.monotonic() > found[0] or PAGE_HEADER not in headers:
@@ -45,7 +46,7 @@ class Sessions:
         return found[1]
 
 
-def _token(headers: dict[bytes, bytes]) -> str:
+def _token(headers: Mapping[bytes, bytes]) -> str:
     try:
         cookie = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1"))
     except CookieError:

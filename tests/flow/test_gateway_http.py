@@ -12,12 +12,13 @@ from contextlib import suppress
 import aiohttp
 import pytest
 import pytest_asyncio
-import uvicorn
 
 from haneul.console.pages import read_pages
+from haneul.listener import Listener
 from haneul.openapi import document
-from haneul.protocol import BoundedHttp
+from haneul.protocol import Connection
 from haneul.server import Server
+from haneul.services import dialects
 from haneul.services.openai import DIALECTS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -68,7 +69,7 @@ async def connect():
             await writer.wait_closed()
 
 
-class Hasty(BoundedHttp):
+class Hasty(Connection):
     """The same bounds in a tenth of the time."""
 
     head_s = 0.4
@@ -85,21 +86,12 @@ class Hasty(BoundedHttp):
 @pytest_asyncio.fixture(loop_scope="module")
 async def hasty_port(cloud):
     """A second port of the running cloud with bounds that a test can wait for."""
-    config = uvicorn.Config(
-        Server(cloud.cloud.gateway, cloud.cloud.api),
-        interface="asgi3",
-        http=Hasty,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        port=0,
-    )
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server._serve())
-    await cloud.until(lambda: server.started)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = server.force_exit = True
-    await task
+    server = Server(cloud.cloud.gateway, cloud.cloud.api, dialects.every())
+    listener = Listener(server, server.errors, kind=Hasty)
+    listening = socket.create_server(("127.0.0.1", 0))
+    await listener.open([listening])
+    yield listening.getsockname()[1]
+    await listener.close(drain_s=0, cut_off_s=1)
 
 
 def post(path, body, *lines, secret=""):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import given
@@ -63,8 +64,17 @@ def test_no_share_is_more_than_the_time_inside():
     assert busy.reading_s() - one == 5
 
 
+@asynccontextmanager
+async def inside(gate):
+    reading_s = await gate.enter()
+    try:
+        yield reading_s
+    finally:
+        gate.leave()
+
+
 async def visit(gate, stay, log, name):
-    async with gate.enter():
+    async with inside(gate):
         log.append(name)
         await stay.wait()
 
@@ -126,10 +136,10 @@ async def test_nobody_waits_longer_than_the_queue_allows():
 
 async def test_a_queue_of_none_admits_only_who_finds_a_place():
     gate = Gate(inside_max=1, queue_max=0, queue_s=1)
-    async with gate.enter():
+    async with inside(gate):
         with pytest.raises(Overloaded):
-            await gate.enter().__aenter__()
-    async with gate.enter():
+            await gate.enter()
+    async with inside(gate):
         pass
 
 
@@ -145,7 +155,7 @@ async def test_however_visitors_come_give_up_and_go_no_place_is_lost_or_doubled(
         for _ in range(dice.randint(0, 5)):
             await asyncio.sleep(0)
         try:
-            async with gate.enter():
+            async with inside(gate):
                 most = max(most, gate.busy.inside)
                 for _ in range(dice.randint(0, 4)):
                     await asyncio.sleep(dice.choice([0, 0, 0.001]))
