@@ -45,7 +45,7 @@ class ChatAnswer:
         if delta := _delta(piece):
             await self._chunk(index, delta, None, scores)
         if piece.finish_reason:
-            await self._chunk(index, {}, piece.finish_reason, [])
+            await self._chunk(index, {}, piece, [])
 
     async def finish(self) -> None:
         """Ends the stream, or sends the whole answer."""
@@ -65,7 +65,7 @@ class ChatAnswer:
         self,
         index: int,
         delta: dict[str, Any],
-        finish_reason: str | None,
+        end: Piece | None,
         scores: list[dict[str, Any]],
     ) -> None:
         logprobs = {"content": scores, "refusal": None} if scores else None
@@ -73,7 +73,8 @@ class ChatAnswer:
             "index": index,
             "delta": delta,
             "logprobs": logprobs,
-            "finish_reason": finish_reason,
+            "finish_reason": end.finish_reason if end else None,
+            **_stop_reason(end.stop_reason if end else None),
         }
         chunk: dict[str, Any] = {**self._head, "choices": [choice]}
         if self._streaming.continuous_usage_stats:
@@ -91,12 +92,14 @@ class _Choice:
         self.calls: dict[int, dict[str, Any]] = {}
         self.scores: list[dict[str, Any]] = []
         self.finish_reason: str | None = None
+        self.stop_reason: str | None = None
 
     def keep(self, piece: Piece, scores: list[dict[str, Any]]) -> None:
         self.text.append(piece.text)
         self.reasoning.append(piece.reasoning)
         self.scores += scores
         self.finish_reason = piece.finish_reason or self.finish_reason
+        self.stop_reason = piece.stop_reason or self.stop_reason
         for part in piece.tool_calls:
             merge_call(self.calls, part)
 
@@ -114,6 +117,7 @@ class _Choice:
             "message": message,
             "logprobs": logprobs,
             "finish_reason": self.finish_reason,
+            **_stop_reason(self.stop_reason),
         }
 
 
@@ -132,6 +136,11 @@ def merge_call(calls: dict[int, dict[str, Any]], part: dict[str, Any]) -> None:
     call["id"] = part.get("id") or call["id"]
     call["function"]["name"] += function.get("name") or ""
     call["function"]["arguments"] += function.get("arguments") or ""
+
+
+def _stop_reason(stop: str | None) -> dict[str, str]:
+    """vLLM's word for the stop string that ended an answer; absent where none did."""
+    return {} if stop is None else {"stop_reason": stop}
 
 
 def _scored(one: Scored) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Piece(Struct, frozen=True, kw_only=True):
     tool_calls: list[dict[str, Any]] = []
     scores: list[ScoredToken] = []
     finish_reason: str | None = None
+    stop_reason: str | None = None  # the stop string that ended it, where one did
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int

@@ -134,7 +134,7 @@ class Speaker:
                     said += reader.end(spelling.end())
                     if reason == "stop" and reader.has_calls:
                         reason = "tool_calls"
-                for piece in _pieces(said, step, scores, reason):
+                for piece in _pieces(said, step, scores, reason, spelling.stopped_by):
                     yield piece
                 if said:
                     scores = []
@@ -143,7 +143,11 @@ class Speaker:
 
 
 def _pieces(
-    said: list[Said], step: Step, scores: list[ScoredToken], reason: str | None
+    said: list[Said],
+    step: Step,
+    scores: list[ScoredToken],
+    reason: str | None,
+    stopped_by: str | None,
 ) -> list[Piece]:
     """What was said, one piece each; the first has the scores, the last the reason to end."""
     said = said or [Said()]
@@ -155,6 +159,7 @@ def _pieces(
             tool_calls=one.tool_calls,
             scores=scores if place == 0 and (one.text or one.reasoning or reason) else [],
             finish_reason=reason if place == last else None,
+            stop_reason=stopped_by if place == last else None,
             prompt_tokens=step.prompt_tokens,
             cached_tokens=step.cached_tokens,
             completion_tokens=step.completion_tokens,

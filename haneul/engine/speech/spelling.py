@@ -9,18 +9,23 @@ class Spelling:
     """One answer's text. What may be the beginning of a stop string is held back."""
 
     def __init__(self, stops: list[str]) -> None:
-        self.is_stopped = False
+        self.stopped_by: str | None = None  # the stop string that ended the text
         self._stops = stops
         self._held = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
+    @property
+    def is_stopped(self) -> bool:
+        return self.stopped_by is not None
+
     def add(self, data: bytes) -> str:
-        """The text that can be sent now. Sets is_stopped when a stop string is whole."""
+        """The text that can be sent now. Sets stopped_by when a stop string is whole."""
         text = self._held + self._decoder.decode(data)
-        found = [at for stop in self._stops if (at := text.find(stop)) >= 0]
+        found = [(at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
-            self.is_stopped, self._held = True, ""
-            return text[: min(found)]
+            at, self.stopped_by = min(found)
+            self._held = ""
+            return text[:at]
         keep = max((_begun(text, stop) for stop in self._stops), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
