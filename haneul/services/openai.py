@@ -254,7 +254,7 @@ DIALECTS = {route.path: OpenAI(route) for route in (CHAT, COMPLETIONS, EMBEDDING
 class Stream:
     """Reads a streamed answer: counts what it delivers, and gives on what the client asked for.
 
-    Another dialect's stream overrides `_give` and `ending`.
+    Another dialect's stream overrides `_give`, `_comment` and `ending`.
     """
 
     content_type = EVENTS
@@ -288,7 +288,7 @@ class Stream:
         is_plain = event.startswith(b"data:") and b"\n" not in event
         payload = event[5:].strip() if is_plain else _payload(event)
         if not payload:
-            return event.strip(b"\n") + b"\n\n" if event.lstrip(b"\n").startswith(b":") else b""
+            return self._comment(event) if event.lstrip(b"\n").startswith(b":") else b""
         if payload == b"[DONE]":
             self.is_done = True
             return b""
@@ -300,6 +300,10 @@ class Stream:
             raise EngineFailed("The engine failed while it was answering.")
         self._count(chunk)
         return self._give(event, payload, chunk)
+
+    def _comment(self, event: bytes) -> bytes:
+        """What the client gets for an engine's sign of life."""
+        return event.strip(b"\n") + b"\n\n"
 
     def _give(self, event: bytes, payload: bytes, chunk: wire.Chunk) -> bytes:
         """What the client gets for an event of the engine."""
