@@ -152,7 +152,7 @@ class Chunk(Struct, frozen=True):
     error: Any = None
 
 
-R = TypeVar("R", ChatRequest, CompletionRequest, EmbeddingRequest)
+R = TypeVar("R")
 
 _fields = msgspec.json.Decoder(dict[str, Raw])
 

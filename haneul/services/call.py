@@ -22,6 +22,7 @@ from haneul.base.errors import (
 from haneul.base.ids import new_id
 from haneul.base.units import now_us
 from haneul.services.dialect import Errors
+from haneul.services.keys import Key
 
 SWEEP_S = 0.25
 PIECE_BYTES = 256 << 10
@@ -70,6 +71,7 @@ class Call:
         self.repeated = repeated  # names that came more than once
         self.is_local = is_local  # over the Unix socket, whose file only its owner can open
         self.is_old = is_old  # HTTP/1.0
+        self.key: Key | None = None  # of a call that the cloud makes itself for one
         self.has_begun = False  # the head of the answer is out
         self.is_answered = False  # and all of its body
         self.gone = False

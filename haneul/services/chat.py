@@ -133,6 +133,8 @@ class Gateway:
 
     async def who(self, call: Call) -> Key:
         """The key of a call: bearer, x-api-key or the page's cookie; one policy for all."""
+        if call.key is not None:
+            return call.key
         if call.is_local:
             return LOCAL
         given = sum(name in call.headers for name in KEY_HEADERS)
@@ -213,6 +215,7 @@ class Gateway:
     async def _deliver_stream(self, request: Request, target: Target, reply: Reply) -> None:
         call, key, ask, bill = request.call, request.key, request.ask, request.bill
         stream = request.dialect.stream(ask, bill.counters)
+        call.errors = stream.errors or call.errors
         is_exact = target.engine == EMBEDDED
 
         def take(data: bytes) -> None:

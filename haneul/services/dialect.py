@@ -24,6 +24,7 @@ class Told(Protocol):
     is_done: bool  # the engine said that it ended
     has_usage: bool  # the engine gave its own counts
     failure: HaneulError | None  # what ended it, once what came before is sent
+    errors: Errors | None  # where how it fails depends on what it said; None: the dialect's
 
     def feed(self, data: bytes) -> bytes:
         """Counts what the engine sent, and gives what the client gets for it."""

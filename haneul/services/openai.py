@@ -24,7 +24,7 @@ from haneul.base.wire import (
     Usage,
 )
 from haneul.services.ask import Ask, Route
-from haneul.services.dialect import Told
+from haneul.services.dialect import Errors, Told
 from haneul.services.flights import Counters
 from haneul.services.keys import Key
 
@@ -267,6 +267,7 @@ class Stream:
         self.is_done = False  # [DONE] came
         self.has_usage = False  # the engine gave its counts
         self.failure: HaneulError | None = None  # what ended it, once what came before is sent
+        self.errors: Errors | None = None
         self.usage_event: dict[str, Any] | None = None  # the last chunk, held for its cost
 
     def feed(self, data: bytes) -> bytes:
