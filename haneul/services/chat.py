@@ -185,7 +185,7 @@ class Gateway:
         if reply.status == 200:
             return reply
         async with reply:
-            raise _engine_error(reply, await reply.read(ERROR_MAX_BYTES), target)
+            raise engine_error(reply, await reply.read(ERROR_MAX_BYTES), target)
 
     async def _deliver(self, request: Request, target: Target, reply: Reply) -> None:
         if request.ask.is_stream:
@@ -314,7 +314,7 @@ class _ErrorBody(msgspec.Struct, frozen=True):
     error: _Error
 
 
-def _engine_error(reply: Reply, data: bytes, target: Target) -> HaneulError:
+def engine_error(reply: Reply, data: bytes, target: Target) -> HaneulError:
     """An engine's refusal as ours: the user's fault stays the user's, the rest is the engine's."""
     retry_after_s = _seconds(reply.headers.get(b"retry-after"))
     try:
