@@ -31,6 +31,7 @@ from haneul.models import catalogue, hub
 from haneul.models.progress import OnProgress
 from haneul.server import Server
 from haneul.services import dialects
+from haneul.services.accounts import Accounts
 from haneul.services.appraisal import Appraiser
 from haneul.services.bill import Biller
 from haneul.services.call import FAIL_S, Calls
@@ -39,7 +40,6 @@ from haneul.services.flights import Flights
 from haneul.services.keyring import Keyring
 from haneul.services.keys import read_pepper
 from haneul.services.ledger import Ledger, recover
-from haneul.services.limits import Accounts
 from haneul.services.metrics import Metrics
 from haneul.services.roster import Roster
 from haneul.services.sessions import Sessions
@@ -115,7 +115,7 @@ class Cloud:
             config,
             keyring=Keyring(self.database, read_pepper(config.home)),
             sessions=Sessions(),
-            accounts=Accounts(self.database),
+            accounts=Accounts(self.database, self.ledger.flush),
             targets=self.targets,
             biller=Biller(flights, self.ledger, self.metrics, config.currency),
             calls=calls,

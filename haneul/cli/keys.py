@@ -46,7 +46,7 @@ def create(
     """Makes a key and shows it, this once."""
     settings = config()
     terms = Terms(
-        scopes=scopes or DEFAULT_SCOPES,
+        scopes=scopes or None,
         models=models or None,
         budget_nano=None if budget is None else parse_money(budget),
         requests_per_minute=rpm,

@@ -14,15 +14,15 @@ import asyncio
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from haneul.base.errors import HaneulError, QuotaExceeded
-from haneul.base.units import MILLION, now_us, show_money
+from haneul.base.errors import HaneulError
+from haneul.base.units import MILLION, now_us
 from haneul.services.ask import Ask
 from haneul.services.call import Call
 from haneul.services.flights import Counters, Flight, Flights, Opened, terminal
 from haneul.services.gate import Busy
 from haneul.services.keys import Key
 from haneul.services.ledger import Ledger
-from haneul.services.limits import Account, Reservation
+from haneul.services.limits import Account, Left, Reservation, quota_exceeded
 from haneul.services.metrics import Metrics
 from haneul.services.openai import BYTES_PER_TOKEN, prompt_max
 from haneul.services.prices import Rates, affordable_tokens, worst_nano
@@ -173,7 +173,8 @@ class Biller:
         Raises QuotaExceeded, RateLimited, Overloaded.
         """
         offers = [self.offer(call, key, ask, target) for target in targets]
-        cap = _cap(key, account, ask, offers, self.currency)
+        tightest = account.tightest(key, at_us=call.received_us) if key.limits else None
+        cap = _cap(tightest, call, ask, offers, self.currency)
         each = ask.completion_max if ask.completion_max is not None else cap
         worst = max(
             worst_nano(
@@ -185,13 +186,15 @@ class Biller:
         )
         likely = ask.completion_max if ask.completion_max is not None else ANSWER_TOKENS
         tokens = ask.prompt_bytes // BYTES_PER_TOKEN + likely * ask.answers
-        reservation = account.reserve(key, worst, tokens, currency=self.currency)
+        reservation = account.reserve(
+            key, worst, tokens, currency=self.currency, at_us=call.received_us
+        )
         try:
             flight = self.flights.open(offers[0].opened)
         except BaseException:
             account.settle(reservation, 0, 0)
             raise
-        is_capped = ask.completion_max is None and key.budget_nano is not None
+        is_capped = ask.completion_max is None and tightest is not None
         return Bill(
             self,
             call,
@@ -240,6 +243,9 @@ class Biller:
         return {
             "id": call.id,
             "key_id": key.id,
+            "tenant_id": key.tenant_id,
+            "user_id": key.user_id,
+            "app": key.app,
             "route": route,
             "currency": self.currency,
             "received_us": call.received_us,
@@ -256,30 +262,27 @@ def kept(text: str | None, most_bytes: int = NAME_MAX_BYTES) -> str | None:
     return text.replace("\0", "\ufffd").encode()[:most_bytes].decode(errors="ignore")
 
 
-def _cap(key: Key, account: Account, ask: Ask, offers: list[Offer], currency: str) -> int | None:
-    """The most tokens an answer of unsaid length may have: what the budget's rest pays for.
+def _cap(
+    tightest: Left | None, call: Call, ask: Ask, offers: list[Offer], currency: str
+) -> int | None:
+    """The most tokens an answer of unsaid length may have: what the tightest budget's rest pays.
 
     At the dearest of the engines that may give it. None where the request says the length.
     """
     if ask.completion_max is not None:
         return None
     limit = max(offer.target.context_tokens or UNBOUNDED_TOKENS for offer in offers)
-    remaining = account.remaining_nano(key)
-    if remaining is None:
+    if tightest is None:
         return limit
     affordable = min(
         affordable_tokens(
             offer.rates,
             prompt_max=offer.prompt_max,
-            remaining_nano=remaining,
+            remaining_nano=tightest.nano,
             limit=limit * ask.answers,
         )
         for offer in offers
     )
     if affordable < ask.answers:
-        raise QuotaExceeded(
-            f"The API key '{key.name}' has {show_money(max(0, remaining), currency)} of its budget "
-            f"of {show_money(key.budget_nano or 0, currency)} left, which does not pay for this "
-            "request."
-        )
+        raise quota_exceeded(tightest, None, currency=currency, at_us=call.received_us)
     return affordable // ask.answers

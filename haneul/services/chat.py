@@ -27,13 +27,14 @@ from haneul.base.errors import (
 )
 from haneul.base.log import logger
 from haneul.services import openai
+from haneul.services.accounts import Accounts
 from haneul.services.ask import Ask
 from haneul.services.bill import Bill, Biller
 from haneul.services.call import JSON, Call, Calls
 from haneul.services.dialect import Dialect
-from haneul.services.keyring import Keyring, require
+from haneul.services.keyring import Keyring, from_app, require
 from haneul.services.keys import LOCAL, Key
-from haneul.services.limits import Account, Accounts
+from haneul.services.limits import Account
 from haneul.services.remote import NO_HEADERS, Headers, Reply
 from haneul.services.sessions import Sessions
 from haneul.services.targets import EMBEDDED, Target, Targets
@@ -41,6 +42,7 @@ from haneul.services.targets import EMBEDDED, Target, Targets
 ERROR_MAX_BYTES = 64 << 10
 STOPPING_S = 5.0  # after which a client may find the cloud started again
 KEY_HEADERS = (b"authorization", b"x-api-key")
+APP = b"x-haneul-app"
 PRIORITY = b"x-haneul-priority"
 PRIORITIES = ("interactive", "batch", "research")
 log = logger("gateway")
@@ -99,7 +101,7 @@ class Gateway:
         """Answers one request that engines are asked for."""
         if self.biller.ledger.is_behind:
             raise Overloaded("The ledger cannot be written at the moment.", retry_after_s=10)
-        key = await self.who(call)
+        key = from_app(await self.who(call), call.headers.get(APP))
         account = await self.accounts.of(key)
         ask: Ask | None = None
         try:

@@ -10,9 +10,12 @@ import hashlib
 import time
 from collections import OrderedDict
 
+import msgspec
+
 from haneul.base.errors import NotAllowed, NotAuthenticated
-from haneul.services.keys import Key, matches, of_row, split
-from haneul.store import keys as queries
+from haneul.services import standing
+from haneul.services.budgets import check_app
+from haneul.services.keys import Key, matches, split
 from haneul.store.database import Database
 
 FRESH_S = 1.0
@@ -46,10 +49,20 @@ class Keyring:
 
     async def _look_up(self, text: str) -> Key:
         key_id, secret = split(text)
-        row = await self._database.ask(queries.get, key_id)
-        if row is None or not matches(row, self._pepper, secret):
+        found = await self._database.ask(standing.read, key_id)
+        if found is None or not matches(found.row, self._pepper, secret):
             raise NotAuthenticated("The API key is not known here.")
-        return of_row(row)
+        return found.key
+
+
+def from_app(key: Key, said: bytes | None) -> Key:
+    """The key as the app uses it that the request names. Raises BadRequest, NotAllowed."""
+    if said is None:
+        return key
+    app = check_app(said.decode("latin-1"))
+    if key.app is not None and key.app != app:
+        raise NotAllowed(f"The API key '{key.name}' is for the app '{key.app}' only.")
+    return msgspec.structs.replace(key, app=app)
 
 
 def require(key: Key, scope: str, model: str | None = None) -> None:

@@ -23,9 +23,12 @@ from sqlalchemy import Connection
 
 from haneul.base.errors import BadRequest, CommandError, Conflict, NotAuthenticated, NotFound
 from haneul.base.units import now_us
+from haneul.services import roles
+from haneul.services.budgets import Limit, check_app
 from haneul.store import audit
 from haneul.store import keys as queries
 from haneul.store.keys import KeyRow
+from haneul.store.tenants import DEFAULT
 
 PREFIX = "sk-hn-"
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -33,7 +36,7 @@ ID_LENGTH, SECRET_LENGTH, CHECK_LENGTH = 8, 43, 6
 PEPPER_BYTES = 32
 LIMIT_MAX = (1 << 31) - 1  # of a rate, as both databases keep it
 KEY_LENGTH = len(PREFIX) + ID_LENGTH + SECRET_LENGTH + CHECK_LENGTH
-SCOPES = frozenset({"infer", "usage", "admin"})
+SCOPES = frozenset(roles.SCOPES)
 DEFAULT_SCOPES = ("infer", "usage")
 LOCAL_ID = "local"  # what comes over the cloud's own socket, whose file only its owner can open
 
@@ -50,6 +53,10 @@ class Key(Struct, frozen=True, kw_only=True):
     tokens_per_minute: int | None = None
     expires_us: int | None = None
     revoked_us: int | None = None
+    tenant_id: str = DEFAULT
+    user_id: str | None = None
+    app: str | None = None  # that the key is for, or that the request says it comes from
+    limits: tuple[Limit, ...] = ()  # the key's own and all others that can hold for it
 
     @property
     def is_live(self) -> bool:
@@ -58,14 +65,21 @@ class Key(Struct, frozen=True, kw_only=True):
 
 
 class Terms(Struct, frozen=True, kw_only=True):
-    """What a new key may do; None means no limit."""
+    """What a new key may do; None means no limit.
 
-    scopes: tuple[str, ...] = DEFAULT_SCOPES
+    Scopes that are not named are those of its role, or the ordinary ones where it has none.
+    """
+
+    scopes: tuple[str, ...] | None = None
     models: tuple[str, ...] | None = None
     budget_nano: int | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     expires_us: int | None = None
+    tenant_id: str = DEFAULT
+    user_id: str | None = None
+    role: str | None = None
+    app: str | None = None
 
 
 class Made(NamedTuple):
@@ -108,39 +122,44 @@ def create(connection: Connection, pepper: bytes, name: str, terms: Terms, *, ac
     """A new key under a name no live key has. Raises BadRequest, Conflict."""
     if not name or len(name) > 64 or not name.isprintable():
         raise BadRequest("A key's name has 1 to 64 printable characters.", param="name")
-    if unknown := set(terms.scopes) - SCOPES:
-        raise BadRequest(
-            f"Unknown scope {sorted(unknown)[0]!r}; there are {', '.join(sorted(SCOPES))}.",
-            param="scopes",
-        )
+    scopes = _scopes(terms)
     for limit in (terms.requests_per_minute, terms.tokens_per_minute):
         if limit is not None and not 1 <= limit <= LIMIT_MAX:
             raise BadRequest(f"A rate per minute is a whole number from 1 to {LIMIT_MAX}.")
-    if queries.named(connection, name):
+    if terms.app is not None:
+        check_app(terms.app)
+    if queries.named(connection, name, terms.tenant_id):
         raise Conflict(f"There is a key named '{name}' already.", param="name")
     key_id, secret = _random(ID_LENGTH), _random(SECRET_LENGTH)
     row = KeyRow(
         id=key_id,
         name=name,
         hash=_hash(pepper, secret),
-        scopes=msgspec.json.encode(terms.scopes).decode(),
+        scopes=msgspec.json.encode(scopes).decode(),
         models=None if terms.models is None else msgspec.json.encode(terms.models).decode(),
         budget_nano=terms.budget_nano,
         requests_per_minute=terms.requests_per_minute,
         tokens_per_minute=terms.tokens_per_minute,
         created_us=now_us(),
         expires_us=terms.expires_us,
+        tenant_id=terms.tenant_id,
+        user_id=terms.user_id,
+        role=terms.role,
+        app=terms.app,
     )
     queries.add(connection, row)
     audit.note(connection, actor, "key.create", key_id, name)
     return Made(of_row(row), PREFIX + key_id + secret + _check(key_id + secret))
 
 
-def revoke(connection: Connection, name: str, *, actor: str) -> Key:
-    """Ends a key, named or by id. Raises NotFound."""
-    row = queries.named(connection, name)
-    if row is None:
+def revoke(connection: Connection, name: str, *, actor: str, tenant_id: str | None = None) -> Key:
+    """Ends a key, named or by id, of one tenant or of any. Raises NotFound, Conflict."""
+    rows = queries.all_named(connection, name, tenant_id)
+    if not rows:
         raise NotFound(f"There is no live key '{name}'.")
+    if len(rows) > 1:
+        raise Conflict(f"Several tenants have a key '{name}': say which tenant, or the key's id.")
+    row = rows[0]
     queries.revoke(connection, row.id, now_us())
     audit.note(connection, actor, "key.revoke", row.id, row.name)
     return of_row(row)
@@ -163,18 +182,57 @@ def matches(row: KeyRow, pepper: bytes, secret: str) -> bool:
 
 
 def of_row(row: KeyRow) -> Key:
-    """The key a row describes."""
+    """The key a row describes, with its own limits; `standing` adds those of others."""
+    scopes = frozenset(msgspec.json.decode(row.scopes))
+    if row.role is not None:
+        scopes &= roles.ROLES.get(row.role, frozenset())
+    if row.tenant_id != DEFAULT:
+        scopes -= {"admin"}
     return Key(
         id=row.id,
         name=row.name,
-        scopes=frozenset(msgspec.json.decode(row.scopes)),
+        scopes=scopes,
         models=None if row.models is None else frozenset(msgspec.json.decode(row.models)),
         budget_nano=row.budget_nano,
         requests_per_minute=row.requests_per_minute,
         tokens_per_minute=row.tokens_per_minute,
         expires_us=row.expires_us,
         revoked_us=row.revoked_us,
+        tenant_id=row.tenant_id,
+        user_id=row.user_id,
+        app=row.app,
+        limits=own_limits(row),
     )
+
+
+def own_limits(row: KeyRow) -> tuple[Limit, ...]:
+    """The limits that are part of a key."""
+    own = (
+        ("money", "total", row.budget_nano),
+        ("requests", "", row.requests_per_minute),
+        ("tokens", "", row.tokens_per_minute),
+    )
+    return tuple(
+        Limit("key", row.id, f"API key '{row.name}'", measure, period, amount)
+        for measure, period, amount in own
+        if amount is not None
+    )
+
+
+def _scopes(terms: Terms) -> tuple[str, ...]:
+    """What was asked for, within what the role allows. Raises BadRequest."""
+    allowed = SCOPES if terms.role is None else roles.scopes_of(terms.role)
+    if terms.tenant_id != DEFAULT:
+        allowed -= {"admin"}
+    if terms.scopes is None:
+        usual = DEFAULT_SCOPES if terms.role is None else sorted(allowed)
+        return tuple(scope for scope in usual if scope in allowed)
+    if unknown := set(terms.scopes) - SCOPES:
+        raise BadRequest(
+            f"Unknown scope {sorted(unknown)[0]!r}; there are {', '.join(sorted(SCOPES))}.",
+            param="scopes",
+        )
+    return tuple(scope for scope in terms.scopes if scope in allowed)
 
 
 def _random(length: int) -> str:

@@ -1,10 +1,12 @@
 """Budgets and rates: reserved before an engine is touched, settled after, never overdrawn.
 
-One object per key lives in the cloud process, which is the only spender of its store, so that
-check and reservation are one step of the event loop: no await stands between them. What a key has
-spent is read from the ledger once; after that it is counted here and in the ledger alike.
+A request pays from several purses: its key's, its user's, its tenant's, its app's. One purse for
+each owner lives in the cloud process, which is the only spender of its store, so that the check of
+every limit and the reservation in every purse are one step of the event loop: no await stands
+between them. What an owner has spent is read from the ledger's sums once; after that it is counted
+here and in the ledger alike.
 
-    reservation = account.reserve(key, worst_nano, worst_tokens)   # raises 429
+    reservation = account.reserve(key, worst_nano, worst_tokens, currency="USD")   # raises 429
     account.settle(reservation, cost_nano, tokens)
 """
 
@@ -12,143 +14,212 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-
-from msgspec import Struct
+from typing import NamedTuple
 
 from haneul.base.errors import QuotaExceeded, RateLimited
-from haneul.base.units import show_money
+from haneul.base.units import MILLION, now_us, show_money, show_time
+from haneul.services.budgets import Limit
 from haneul.services.keys import Key
-from haneul.store import keys as queries
-from haneul.store.database import Database
+from haneul.services.periods import PERIODS, day_of, renews_us
+from haneul.services.purse import Purse, Rate, Window
+from haneul.store.spending import DAY_US, KINDS, owners
 
-MINUTE_S = 60.0
+BUSY_RETRY_S = 1.0  # when one of those that run may have ended
 
 
-class Reservation(Struct, frozen=True):
-    """The most a running request can cost."""
+class Reservation(NamedTuple):
+    """The most a running request can cost, and where that was set aside."""
 
     nano: int
     tokens: int
+    windows: tuple[Window, ...]
+    rates: tuple[Rate, ...]  # of tokens
 
 
-class Rate:
-    """A bucket of `per_minute` that refills evenly; a reservation beyond it is refused."""
+class Left(NamedTuple):
+    """What a budget has left."""
 
-    def __init__(
-        self, per_minute: int, clock: Callable[[], float], *, level: float | None = None
-    ) -> None:
-        self.per_minute = per_minute
-        self._clock = clock
-        self._level = float(per_minute) if level is None else level
-        self._at = clock()
-
-    @property
-    def remaining(self) -> int:
-        """Whole units that can be taken now."""
-        self._refill()
-        return max(0, int(self._level))
-
-    def changed(self, per_minute: int) -> Rate:
-        """The rate under a new limit: what was used already is used under it too."""
-        self._refill()
-        level = per_minute - (self.per_minute - self._level)
-        return Rate(per_minute, self._clock, level=level)
-
-    def wait_s(self, amount: int) -> float:
-        """Seconds until the amount is there; 0 now. More than a minute's worth waits for full."""
-        self._refill()
-        missing = min(amount, self.per_minute) - self._level
-        return max(0.0, missing * MINUTE_S / self.per_minute)
-
-    def take(self, amount: int) -> None:
-        """Takes it, below zero if need be: what was used beyond a reservation is owed."""
-        self._refill()
-        self._level -= amount
-
-    def _refill(self) -> None:
-        now = self._clock()
-        gained = (now - self._at) * self.per_minute / MINUTE_S
-        self._level = min(float(self.per_minute), self._level + gained)
-        self._at = now
+    limit: Limit
+    nano: int
 
 
 class Account:
-    """What one key has spent, has reserved, and may use per minute."""
+    """The purses that the requests of one key, from one app, are paid from."""
 
-    def __init__(self, spent_nano: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.spent_nano = spent_nano
-        self.reserved_nano = 0
+    def __init__(
+        self,
+        key: Key,
+        purses: dict[str, Purse],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.purses = purses  # by kind of owner
+        self._owners = dict(zip(KINDS, owners_of(key), strict=True))
+        self._all = tuple(purses.values())
         self._clock = clock
-        self.requests: Rate | None = None
-        self.tokens: Rate | None = None
+        self._limits: tuple[Limit, ...] = ()
+        self._money: list[tuple[int, Limit]] = []  # and where its window is
+        self._requests: list[tuple[Rate, Limit]] = []
+        self._tokens: list[tuple[Rate, Limit]] = []
+        self._token_rates: tuple[Rate, ...] = ()
+        self._at_once: list[tuple[Purse, Limit]] = []
+        self._day = -1
+        self._windows: tuple[Window, ...] = ()
 
-    def remaining_nano(self, key: Key) -> int | None:
-        """What the budget leaves after all that is spent and reserved; None without a budget."""
-        if key.budget_nano is None:
-            return None
-        return key.budget_nano - self.spent_nano - self.reserved_nano
+    # what is told
+    @property
+    def spent_nano(self) -> int:
+        """By the key, ever."""
+        return self.purses["key"].total.spent
 
-    def reserve(self, key: Key, nano: int, tokens: int, *, currency: str) -> Reservation:
-        """Sets the worst case aside. Raises QuotaExceeded, RateLimited; then nothing is taken."""
-        remaining = self.remaining_nano(key)
-        if remaining is not None and (remaining <= 0 or nano > remaining):
-            raise QuotaExceeded(
-                f"The API key '{key.name}' has {show_money(max(0, remaining), currency)} of its "
-                f"budget of {show_money(key.budget_nano or 0, currency)} left; this request can "
-                f"cost up to {show_money(nano, currency)}. Ask for fewer tokens or raise the "
-                "budget."
-            )
-        self._requests_and_tokens(key)
-        _check(self.requests, 1, key, "requests")
-        _check(self.tokens, tokens, key, "tokens")
-        if self.requests is not None:
-            self.requests.take(1)
-        if self.tokens is not None:
-            self.tokens.take(tokens)
-        self.reserved_nano += nano
-        return Reservation(nano, tokens)
+    @property
+    def reserved_nano(self) -> int:
+        """By the key's running requests."""
+        return self.purses["key"].total.reserved
+
+    @property
+    def requests(self) -> Rate | None:
+        """The rate of requests that ends first, of those that hold."""
+        return _nearest(self._requests)
+
+    @property
+    def tokens(self) -> Rate | None:
+        """The rate of tokens that ends first, of those that hold."""
+        return _nearest(self._tokens)
+
+    def left(self, key: Key, *, at_us: int) -> list[Left]:
+        """What each budget that holds has left after all that is spent and reserved."""
+        self._follow(key)
+        windows = self._windows_of(day_of(at_us))
+        return [
+            Left(limit, limit.amount - windows[at].spent - windows[at].reserved)
+            for at, limit in self._money
+        ]
+
+    def tightest(self, key: Key, *, at_us: int) -> Left | None:
+        """The budget that has the least left; None where there is none."""
+        return min(self.left(key, at_us=at_us), key=lambda left: left.nano, default=None)
+
+    # what is taken
+    def reserve(
+        self, key: Key, nano: int, tokens: int, *, currency: str, at_us: int | None = None
+    ) -> Reservation:
+        """Sets the worst case aside everywhere.
+
+        Raises QuotaExceeded, RateLimited; then nothing is taken anywhere.
+        """
+        if key.limits is not self._limits:
+            self._follow(key)
+        if at_us is None:
+            at_us = now_us()
+        day = at_us // DAY_US
+        windows = self._windows if day == self._day else self._windows_of(day)
+        for at, limit in self._money:
+            window = windows[at]
+            left = limit.amount - window.spent - window.reserved
+            if left <= 0 or nano > left:
+                raise quota_exceeded(Left(limit, left), nano, currency=currency, at_us=at_us)
+        if self._at_once or self._requests or self._tokens:
+            self._check_rates(tokens)
+            for rate, _ in self._requests:
+                rate.take_checked(1)
+            for rate in self._token_rates:
+                rate.take_checked(tokens)
+        for purse in self._all:
+            purse.running += 1
+        for window in windows:
+            window.reserved += nano
+        return Reservation(nano, tokens, windows, self._token_rates)
 
     def settle(self, reservation: Reservation, cost_nano: int, tokens: int) -> None:
-        """Returns the reservation and books what was really used."""
-        self.reserved_nano -= reservation.nano
-        self.spent_nano += cost_nano
-        if self.tokens is not None:
-            self.tokens.take(tokens - reservation.tokens)
+        """Returns the reservation and books what was really used, where it was set aside."""
+        nano = reservation.nano
+        for window in reservation.windows:
+            window.reserved -= nano
+            window.spent += cost_nano
+        for purse in self._all:
+            purse.running -= 1
+        for rate in reservation.rates:
+            rate.take(tokens - reservation.tokens)
 
-    def _requests_and_tokens(self, key: Key) -> None:
-        """Follows a changed limit without forgetting what was used."""
-        self.requests = _follow(self.requests, key.requests_per_minute, self._clock)
-        self.tokens = _follow(self.tokens, key.tokens_per_minute, self._clock)
+    def _check_rates(self, tokens: int) -> None:
+        for purse, limit in self._at_once:
+            if purse.running >= limit.amount:
+                raise RateLimited(
+                    f"The {limit.name} may have {limit.amount} requests running at once; "
+                    "wait until one has ended.",
+                    retry_after_s=BUSY_RETRY_S,
+                )
+        for rate, limit in self._requests:
+            _check(rate, 1, limit)
+        for rate, limit in self._tokens:
+            _check(rate, tokens, limit)
+
+    def _windows_of(self, day: int) -> tuple[Window, ...]:
+        """Of every purse, in the order of the purses and of PERIODS."""
+        self._windows = tuple(w for purse in self._all for w in purse.windows(day))
+        self._day = day
+        return self._windows
+
+    def _follow(self, key: Key) -> None:
+        """Follows changed limits without forgetting what was used under the old ones."""
+        self._limits = key.limits
+        self._money, self._requests, self._tokens, self._at_once = [], [], [], []
+        order = {kind: at for at, kind in enumerate(self.purses)}
+        for limit in key.limits:
+            if self._owners[limit.kind] != limit.owner:
+                continue  # another app's
+            purse = self.purses[limit.kind]
+            if limit.measure == "money":
+                at = order[limit.kind] * len(PERIODS) + PERIODS.index(limit.period)
+                self._money.append((at, limit))
+            elif limit.measure == "concurrency":
+                self._at_once.append((purse, limit))
+            else:
+                rates = self._requests if limit.measure == "requests" else self._tokens
+                rates.append((purse.rate(limit.measure, limit.amount, self._clock), limit))
+        self._token_rates = tuple(rate for rate, _ in self._tokens)
 
 
-def _follow(rate: Rate | None, per_minute: int | None, clock: Callable[[], float]) -> Rate | None:
-    if per_minute is None:
-        return None
-    if rate is None:
-        return Rate(per_minute, clock)
-    return rate if rate.per_minute == per_minute else rate.changed(per_minute)
+def owners_of(key: Key) -> tuple[str | None, ...]:
+    """Who pays for a key's requests, as the ledger's sums name them."""
+    return owners(key_id=key.id, user_id=key.user_id, tenant_id=key.tenant_id, app=key.app)
 
 
-def _check(rate: Rate | None, amount: int, key: Key, unit: str) -> None:
-    if rate is not None and (wait_s := rate.wait_s(amount)) > 0:
+def quota_exceeded(left: Left, nano: int | None, *, currency: str, at_us: int) -> QuotaExceeded:
+    """The refusal: which budget, what it has left, when it renews.
+
+    Waiting is only advised where it can help. `nano` is the most the request can cost, or None for
+    one whose shortest answer is too dear.
+    """
+    limit = left.limit
+    period = "" if limit.period == "total" else f" of this {limit.period}"
+    renews = renews_us(limit.period, at_us)
+    cost = (
+        f"this request can cost up to {show_money(nano, currency)}"
+        if nano is not None
+        else ("that does not pay for this request")
+    )
+    advice = "Ask for fewer tokens or raise the budget."
+    if renews is not None:
+        advice = f"It renews at {show_time(renews)}. {advice}"
+    helps = renews is not None and (nano is None or nano <= limit.amount) and limit.amount > 0
+    return QuotaExceeded(
+        f"The {limit.name} has {show_money(max(0, left.nano), currency)} of its budget{period} of "
+        f"{show_money(limit.amount, currency)} left; {cost}. {advice}",
+        retry_after_s=(renews - at_us) / MILLION if renews is not None and helps else None,
+        budget={"of": limit.kind, "period": limit.period, "left_nano": max(0, left.nano)},
+        renews_us=renews,
+    )
+
+
+def _nearest(rates: list[tuple[Rate, Limit]]) -> Rate | None:
+    return min((rate for rate, _ in rates), key=lambda rate: rate.remaining, default=None)
+
+
+def _check(rate: Rate, amount: int, limit: Limit) -> None:
+    if (wait_s := rate.wait_s(amount)) > 0:
         raise RateLimited(
-            f"The API key '{key.name}' may use {rate.per_minute} {unit} per minute; "
+            f"The {limit.name} may use {rate.per_minute} {limit.measure} per minute; "
             f"try again in {wait_s:.1f} s.",
             retry_after_s=wait_s,
         )
-
-
-class Accounts:
-    """The accounts of the keys seen since the start."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._open: dict[str, Account] = {}
-
-    async def of(self, key: Key) -> Account:
-        """The one account of a key; its past is read from the ledger at first sight."""
-        account = self._open.get(key.id)
-        if account is None:
-            spent = await self._database.ask(queries.spent, key.id)
-            account = self._open.setdefault(key.id, Account(spent))
-        return account

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
-from haneul.store import schema
+from haneul.store import schema, spending
 from haneul.store.rows import all_rows, one_row
 
 
@@ -24,6 +24,10 @@ class KeyRow(Struct, frozen=True, kw_only=True):
     created_us: int
     expires_us: int | None = None
     revoked_us: int | None = None
+    tenant_id: str = "default"
+    user_id: str | None = None
+    role: str | None = None
+    app: str | None = None
 
 
 def add(connection: Connection, row: KeyRow) -> None:
@@ -34,19 +38,29 @@ def get(connection: Connection, key_id: str) -> KeyRow | None:
     return one_row(connection, select(schema.key).where(schema.key.c.id == key_id), KeyRow)
 
 
-def named(connection: Connection, name: str) -> KeyRow | None:
+def named(connection: Connection, name: str, tenant_id: str | None = None) -> KeyRow | None:
     """The live key of that name, or of that id."""
+    return next(iter(all_named(connection, name, tenant_id)), None)
+
+
+def all_named(connection: Connection, name: str, tenant_id: str | None = None) -> list[KeyRow]:
+    """The live keys of that name or id: a name is of one key in each tenant."""
     column = schema.key.c
     statement = select(schema.key).where(
         (column.name == name) | (column.id == name), column.revoked_us.is_(None)
     )
-    return one_row(connection, statement, KeyRow)
+    if tenant_id is not None:
+        statement = statement.where(column.tenant_id == tenant_id)
+    return all_rows(connection, statement.order_by(column.created_us), KeyRow)
 
 
-def every(connection: Connection) -> list[KeyRow]:
-    """All, oldest first."""
+def every(connection: Connection, tenant_id: str | None = None) -> list[KeyRow]:
+    """All, or those of a tenant, oldest first."""
     column = schema.key.c
-    return all_rows(connection, select(schema.key).order_by(column.created_us, column.id), KeyRow)
+    statement = select(schema.key).order_by(column.created_us, column.id)
+    if tenant_id is not None:
+        statement = statement.where(column.tenant_id == tenant_id)
+    return all_rows(connection, statement, KeyRow)
 
 
 def revoke(connection: Connection, key_id: str, at_us: int) -> None:
@@ -56,6 +70,4 @@ def revoke(connection: Connection, key_id: str, at_us: int) -> None:
 
 def spent(connection: Connection, key_id: str) -> int:
     """Nano-units that the ledger holds against a key."""
-    column = schema.request.c
-    total = select(func.coalesce(func.sum(column.cost_nano), 0)).where(column.key_id == key_id)
-    return int(connection.execute(total).scalar_one())
+    return spending.total(connection, "key", key_id)

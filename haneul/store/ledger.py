@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import BigInteger, Connection, Integer, func, insert, select
 
-from haneul.store import schema
+from haneul.store import schema, spending
 from haneul.store.rows import all_rows, one_row
 
 
@@ -44,6 +44,8 @@ class RequestRow(Struct, frozen=True, kw_only=True):
     started_us: int | None = None
     first_token_us: int | None = None
     finished_us: int
+    tenant_id: str = "default"
+    user_id: str | None = None
 
 
 class ChipHourRow(Struct, frozen=True, kw_only=True):
@@ -74,8 +76,12 @@ class UsageRow(Struct, frozen=True, kw_only=True):
 
 
 def append(connection: Connection, rows: Sequence[RequestRow]) -> None:
-    """Adds terminal records; one that is there already raises IntegrityError."""
+    """Adds terminal records, and what they cost to the sums of who pays.
+
+    One that is there already raises IntegrityError.
+    """
     connection.execute(insert(schema.request), [msgspec.structs.asdict(row) for row in rows])
+    spending.add(connection, rows)
 
 
 def known(connection: Connection, ids: Sequence[str]) -> set[str]:

@@ -2,8 +2,8 @@
 
 Identifiers, times (UTC microseconds, `_us`) and money (integer nano-units, `_nano`) are made above
 the store and kept as given. Deletions are states. `request`, `chip_hour`, `price`, `measurement`,
-`trial`, `tuning` and `audit` are append-only: triggers refuse every UPDATE and DELETE (see
-migrations).
+`trial`, `tuning`, `invoice`, `invoice_line` and `audit` are append-only: triggers refuse every
+UPDATE and DELETE (see migrations).
 """
 
 from __future__ import annotations
@@ -22,7 +22,103 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-APPEND_ONLY = ("request", "chip_hour", "price", "measurement", "trial", "tuning", "audit")
+APPEND_ONLY = (
+    *("request", "chip_hour", "price", "measurement", "trial", "tuning", "audit"),
+    *("invoice", "invoice_line"),
+)
+
+tenant = Table(
+    "tenant",  # who is billed: a company or a team; "default" is there from the start
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("closed_us", BigInteger),
+)
+
+tenant_user = Table(
+    "tenant_user",  # a person of a tenant
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),  # see services.roles
+    Column("created_us", BigInteger, nullable=False),
+    Column("removed_us", BigInteger),
+)
+
+budget = Table(
+    "budget",  # one limit of one owner; a changed one ends and another begins
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("owner_kind", Text, nullable=False),  # key, user, tenant, app
+    Column("owner_id", Text, nullable=False),  # of an app its name
+    Column("measure", Text, nullable=False),  # money, requests, tokens, concurrency
+    Column("period", Text, nullable=False),  # total, day, week, month; minute; now
+    Column("amount", BigInteger, nullable=False),  # nano-units, or how many
+    Column("created_us", BigInteger, nullable=False),
+    Column("ended_us", BigInteger),
+    Index("budget_of_tenant", "tenant_id", "ended_us"),
+)
+
+spending = Table(
+    "spending",  # sums of the ledger, kept in the transaction that adds to it
+    metadata,
+    Column("owner_kind", Text, primary_key=True),
+    Column("owner_id", Text, primary_key=True),  # of an app: tenant/app
+    Column("day", Integer, primary_key=True),  # UTC, since 1970, on which requests were received
+    Column("cost_nano", BigInteger, nullable=False),
+)
+
+replay = Table(
+    "replay",  # the first answer to a request that may be sent again; forgotten after a day
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),  # the client's Idempotency-Key
+    Column("digest", LargeBinary, nullable=False),  # SHA-256 of the address and the body
+    Column("request_id", Text, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Index("replay_by_age", "created_us", "bytes"),
+)
+
+invoice = Table(
+    "invoice",  # append-only; a correction is a credit note, which is an invoice of its own
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("number", Integer, nullable=False),  # 1, 2, 3 … of each tenant, without gaps
+    Column("kind", Text, nullable=False),  # invoice, credit
+    Column("month", Text, nullable=False),  # 2026-11, UTC
+    Column("currency", Text, nullable=False),
+    Column("total_nano", BigInteger, nullable=False),  # negative for a credit note
+    Column("of_number", Integer),  # the invoice that a credit note corrects
+    Column("reason", Text),
+    Column("issued_us", BigInteger, nullable=False),
+    Index("invoice_number", "tenant_id", "number", unique=True),
+)
+
+invoice_line = Table(
+    "invoice_line",  # append-only
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("invoice_id", Text, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("key_id", Text),
+    Column("model", Text),
+    Column("engine", Text),
+    Column("price_id", Text),
+    Column("requests", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("cost_nano", BigInteger, nullable=False),
+    Index("line_of_invoice", "invoice_id", "position", unique=True),
+)
 
 key = Table(
     "key",
@@ -38,6 +134,10 @@ key = Table(
     Column("created_us", BigInteger, nullable=False),
     Column("expires_us", BigInteger),
     Column("revoked_us", BigInteger),
+    Column("tenant_id", Text, nullable=False, server_default="default"),
+    Column("user_id", Text),
+    Column("role", Text),  # what it may do at most; NULL: what its scopes say
+    Column("app", Text),  # the one app it is for; NULL: what the request says
 )
 
 engine = Table(
@@ -66,7 +166,7 @@ model = Table(
 )
 
 price = Table(
-    "price",  # append-only; the newest row of a model and engine is in force
+    "price",  # append-only; of a model and engine the one with the latest from_us is in force
     metadata,
     Column("id", Text, primary_key=True),
     Column("model", Text, nullable=False),
@@ -78,6 +178,8 @@ price = Table(
     Column("hour_nano", BigInteger, nullable=False),  # owning the chip for one hour; 0: not ours
     Column("basis", Text, nullable=False),  # JSON: what it was computed from
     Column("created_us", BigInteger, nullable=False),
+    Column("reasoning_nano", BigInteger),  # NULL: as the other tokens of an answer
+    Column("from_us", BigInteger, nullable=False, server_default="0"),  # 0: computed, not set
     Index("price_in_force", "model", "engine", "created_us"),
 )
 
@@ -113,7 +215,10 @@ request = Table(
     Column("started_us", BigInteger),  # handed to the engine
     Column("first_token_us", BigInteger),
     Column("finished_us", BigInteger, nullable=False),
+    Column("tenant_id", Text, nullable=False, server_default="default"),
+    Column("user_id", Text),
     Index("request_by_key", "key_id", "received_us"),
+    Index("request_by_tenant", "tenant_id", "received_us"),
     Index("request_by_upstream", "upstream_id"),
 )
 

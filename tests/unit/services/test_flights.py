@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from haneul.base.errors import AlreadyRunning, Overloaded
 from haneul.base.ids import new_id
 from haneul.services.bill import CODE_MAX_BYTES, kept
+from haneul.services.budgets import APP_MAX
 from haneul.services.flights import (
     FINAL_AT,
     OPEN,
@@ -24,6 +25,7 @@ from haneul.services.flights import (
     terminal,
 )
 from haneul.services.prices import Rates
+from haneul.services.tenants import TENANT_MAX
 from haneul.store.ledger import RequestRow
 
 COUNT = st.integers(0, (1 << 31) - 1)
@@ -139,6 +141,9 @@ def test_the_longest_names_together_fit_a_page(path):
                 model=kept(long),
                 engine=kept(long),
                 end_user=kept(long),
+                tenant_id="t" * TENANT_MAX,
+                user_id=new_id("usr"),
+                app="a" * APP_MAX,
                 digest="sha256:" + "f" * 64,
                 engine_version="v" * 64,
                 chip="c" * 100,

@@ -16,18 +16,24 @@ from haneul.base.errors import CommandError
 from haneul.store import migrate, schema
 from haneul.store.database import open_database
 
+ROW_DAY = 2  # since 1970, of the request below
 ROW = {
     "request": "INSERT INTO request (id, key_id, route, state, status, is_stream, metering,"
     " prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, currency, cost_nano,"
     " hour_nano, busy_us, received_us, finished_us)"
-    " VALUES ('a', 'k', 'chat', 'done', 200, 0, 'none', 0, 0, 0, 0, 'USD', 0, 0, 0, 0, 0)",
+    " VALUES ('a', 'k', 'chat', 'done', 200, 0, 'none', 0, 0, 0, 0, 'USD', 7, 0, 0,"
+    " 200000000000, 0)",
     "chip_hour": "INSERT INTO chip_hour VALUES ('a', 'c', 'USD', 0, 1, 2)",
-    "price": "INSERT INTO price VALUES ('a', 'm', 'e', 'USD', 1, 2, 3, 4, '{}', 5)",
+    "price": "INSERT INTO price VALUES ('a', 'm', 'e', 'USD', 1, 2, 3, 4, '{}', 5, 6, 7)",
     "measurement": "INSERT INTO measurement VALUES ('a','m','d','c','v','decode',1,'tok/s',2)",
     "trial": "INSERT INTO trial (id, tuning_id, model, digest, chip, setup, state, rounds,"
     " created_us) VALUES ('a', 't', 'm', 'd', 'c', '{}', 'lost', 0, 1)",
     "tuning": "INSERT INTO tuning VALUES ('a', 'm', 'd', 'c', 'v', 'both', 't', 't', 't', 't',"
     " 'because', '{}', 1, 2)",
+    "invoice": "INSERT INTO invoice VALUES ('a', 'default', 1, 'invoice', '2026-11', 'USD', 1,"
+    " NULL, NULL, 2)",
+    "invoice_line": "INSERT INTO invoice_line VALUES ('a', 'i', 1, 'k', 'm', 'e', 'p', 1, 2, 3, 4,"
+    " 5, 6)",
     "audit": "INSERT INTO audit VALUES ('a', 1, 'me', 'did', 'that', NULL)",
 }
 
@@ -55,7 +61,7 @@ def test_opening_again_changes_nothing(new_url, tmp_path):
     again.close()
 
 
-@pytest.mark.parametrize("release", ["0001"])
+@pytest.mark.parametrize("release", ["0001", "0002"])
 def test_a_database_of_an_older_release_is_brought_up_with_what_it_holds(
     new_url, tmp_path, release
 ):
@@ -74,6 +80,11 @@ def test_a_database_of_an_older_release_is_brought_up_with_what_it_holds(
     with opened.engine.connect() as connection:
         assert migrate.version(connection) == migrate.HEAD
         assert connection.execute(text("SELECT count(*) FROM request")).scalar() == 1
+        whose = text("SELECT tenant_id, user_id FROM request")
+        assert connection.execute(whose).one() == ("default", None)
+        sums = text("SELECT owner_kind, owner_id, day, cost_nano FROM spending ORDER BY 1")
+        expected = [("key", "k", ROW_DAY, 7), ("tenant", "default", ROW_DAY, 7)]
+        assert [tuple(row) for row in connection.execute(sums)] == expected
     opened.close()
 
 

@@ -7,7 +7,19 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from haneul.base.ids import new_id
-from haneul.store import audit, engines, forecasts, keys, ledger, models, prices, tunings
+from haneul.store import (
+    audit,
+    budgets,
+    engines,
+    forecasts,
+    keys,
+    ledger,
+    models,
+    prices,
+    spending,
+    tunings,
+)
+from haneul.store.budgets import BudgetRow
 from haneul.store.engines import EngineRow
 from haneul.store.forecasts import ForecastRow, MeasurementRow
 from haneul.store.keys import KeyRow
@@ -76,6 +88,8 @@ def test_a_record_comes_back_as_it_was_written(database):
         started_us=11,
         first_token_us=12,
         finished_us=BIG,
+        tenant_id="t",
+        user_id="u",
     )
     database.run(ledger.append, [row])
     assert database.run(ledger.find, row.id) == row
@@ -123,6 +137,63 @@ def test_sums_are_exact_beyond_what_a_float_holds(database):
     assert (second.model, second.engine, second.failed) == (None, None, 1)
     assert usage(since_us=11, until_us=99) == []
     assert usage(since_us=0, until_us=99, key_id="other") == []
+
+
+def test_sums_of_who_pays_move_with_the_records_and_not_without_them(database):
+    day_us = spending.DAY_US
+    rows = [
+        request_row(cost_nano=2, received_us=day_us - 1, user_id="u", app="a"),
+        request_row(cost_nano=3, received_us=day_us, user_id="u"),
+        request_row(cost_nano=5, received_us=day_us, tenant_id="other", app="a"),
+    ]
+    database.run(ledger.append, rows[:1])
+    database.run(ledger.append, rows[1:])
+    with pytest.raises(IntegrityError):
+        database.run(ledger.append, [request_row(cost_nano=100), rows[0]])
+
+    def history(kind, owner, since_day=0):
+        return database.run(lambda c: spending.history(c, kind, owner, since_day=since_day))
+
+    assert history("key", "k1") == (0, [(0, 2), (1, 8)])
+    assert history("key", "k1", since_day=1) == (2, [(1, 8)])
+    assert history("user", "u") == (0, [(0, 2), (1, 3)])
+    assert history("tenant", "default") == (0, [(0, 2), (1, 3)])
+    assert history("app", "default/a") == (0, [(0, 2)])
+    assert history("app", "other/a") == (0, [(1, 5)])
+    assert database.run(spending.total, "tenant", "other") == 5
+    assert history("user", "nobody") == (0, [])
+
+
+def test_a_changed_budget_ends_and_another_begins(database):
+    def row(**fields):
+        known = {
+            "id": new_id("bdg"),
+            "tenant_id": "t",
+            "owner_kind": "tenant",
+            "owner_id": "t",
+            "measure": "money",
+            "period": "day",
+            "amount": 5,
+            "created_us": 1,
+        }
+        return BudgetRow(**{**known, **fields})
+
+    first, month = row(), row(period="month")
+    again = row(amount=BIG, created_us=2)
+    foreign = row(tenant_id="other", owner_id="other")
+    of_app = row(owner_kind="app", owner_id="a", created_us=3)
+    of_another_key = row(owner_kind="key", owner_id="k2")
+    for each in (first, month, foreign, again, of_app, of_another_key):
+        database.run(budgets.put, each)
+
+    def of_key(key_id):
+        return database.run(lambda c: budgets.of_key(c, tenant_id="t", key_id=key_id, user_id=None))
+
+    assert of_key("k1") == [month, again, of_app]
+    assert of_another_key in of_key("k2")
+    assert database.run(budgets.end, again.id, 9) == again
+    assert database.run(budgets.end, again.id, 9) is None
+    assert of_key("k1") == [month, of_app]
 
 
 def test_a_price_in_force_is_the_newest_of_its_model_and_engine(database):

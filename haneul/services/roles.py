@@ -1,0 +1,31 @@
+"""Who may do what: scopes are what a key may do, a role is the most that its holder may.
+
+A key may do what it was asked for and what its role and its user's role allow: a user whose role
+shrinks takes the keys along within a second.
+"""
+
+from __future__ import annotations
+
+from haneul.base.errors import BadRequest
+
+SCOPES: dict[str, str] = {
+    "infer": "ask models",
+    "usage": "see what this key used",
+    "billing": "see what the whole tenant used, its budgets and its invoices",
+    "admin": "run the cloud: every tenant, every model",
+}
+ROLES: dict[str, frozenset[str]] = {
+    "operator": frozenset(SCOPES),  # of the cloud itself; only in the tenant "default"
+    "owner": frozenset({"infer", "usage", "billing"}),
+    "admin": frozenset({"infer", "usage", "billing"}),
+    "member": frozenset({"infer", "usage"}),
+    "billing": frozenset({"usage", "billing"}),
+    "viewer": frozenset({"usage"}),
+}
+
+
+def scopes_of(role: str) -> frozenset[str]:
+    """What a role may do. Raises BadRequest for one that does not exist."""
+    if role not in ROLES:
+        raise BadRequest(f"Unknown role {role!r}; there are {', '.join(ROLES)}.", param="role")
+    return ROLES[role]
