@@ -60,7 +60,7 @@ def requantise(source: Path, target: Path, kind: str) -> None:
     part = target.with_name(target.name + ".part")
     try:
         with source.open("rb") as read, part.open("wb") as write:
-            write.write(_head(read, header, plans, kind))
+            write.write(head(read, header, plans, file_type=kind, made_from=_digest(read)))
             for one in plans:
                 _write_tensor(read, write, header, one)
             write.flush()
@@ -93,12 +93,14 @@ def _kind_for(tensor: Tensor, kind: str) -> str:
     return "Q8_0" if kind == "Q4_0" and tensor.name in GUARDED else kind
 
 
-def _head(read: BinaryIO, header: Header, plans: list[Plan], kind: str) -> bytes:
-    """Everything before the weights, with the padding."""
+def head(
+    read: BinaryIO, header: Header, plans: list[Plan], *, file_type: str, made_from: str
+) -> bytes:
+    """Everything before the weights of a copy, with the padding: the metadata and the plans."""
     added = [
-        _pair("general.file_type", FILE_TYPES[kind]),
+        _pair("general.file_type", FILE_TYPES[file_type]),
         _pair("general.quantization_version", 2),
-        _pair("haneul.requantised_from", _digest(read)),
+        _pair("haneul.requantised_from", made_from),
     ]
     replaced = {"general.file_type", "general.quantization_version", "haneul.requantised_from"}
     kept = [data for key, data in _pairs(read) if key not in replaced]

@@ -85,12 +85,12 @@ def open_pipeline(spec: WorkerSpec, settings: Settings, header: Header, found: M
     plan.dynamic_split_fuse = True
     plan.max_num_batched_tokens = step_tokens(spec, settings)
     properties = settings.properties(spec.threads)
-    folder = prepare(file, header, found, settings.folder)
+    folder = prepare(file, header, settings.folder)
     try:
         return genai.ContinuousBatchingPipeline(str(folder), plan, "CPU", properties, {})
     except RuntimeError:
         shutil.rmtree(folder, ignore_errors=True)  # perhaps only what was kept is damaged
-    folder = prepare(file, header, found, settings.folder)
+    folder = prepare(file, header, settings.folder)
     try:
         return genai.ContinuousBatchingPipeline(str(folder), plan, "CPU", properties, {})
     except RuntimeError as cause:

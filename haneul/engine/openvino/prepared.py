@@ -15,13 +15,13 @@ from pathlib import Path
 import openvino_genai as genai
 
 from haneul.base.gguf import Header
-from haneul.engine.openvino.exact import has_rounded, put_right
-from haneul.engine.openvino.readable import Measures
+from haneul.engine.openvino.graph import fill
+from haneul.engine.openvino.stand_in import write_stand_in
 from haneul.engine.worker.stepper import CannotServe
 
 KEPT = 4
-FORM = "1"  # of what is written here; another number makes all anew
-MODEL, WEIGHTS = "openvino_model.xml", "openvino_model.bin"
+FORM = "2"  # of what is written here; another number makes all anew
+MODEL = "openvino_model.xml"
 
 
 def default_folder() -> Path:
@@ -30,7 +30,7 @@ def default_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "haneul" / "openvino"
 
 
-def prepare(file: Path, header: Header, found: Measures, folder: Path) -> Path:
+def prepare(file: Path, header: Header, folder: Path) -> Path:
     """The folder of OpenVINO's form of the file. Raises CannotServe."""
     target = folder / _name(file, header)
     if (target / MODEL).is_file():
@@ -42,7 +42,7 @@ def prepare(file: Path, header: Header, found: Measures, folder: Path) -> Path:
     except OSError as cause:
         raise CannotServe(f"OpenVINO's form cannot be kept: {cause.strerror}.") from cause
     try:
-        _make(work, file, header, found)
+        _make(work, file, header)
         if not target.exists():
             work.rename(target)
     except OSError as cause:
@@ -53,28 +53,31 @@ def prepare(file: Path, header: Header, found: Measures, folder: Path) -> Path:
     return target
 
 
-def _make(work: Path, file: Path, header: Header, found: Measures) -> None:
-    link = work / "model.gguf"
-    link.symlink_to(file.resolve())
+def _make(work: Path, file: Path, header: Header) -> None:
+    rough = work / "rough"
+    rough.mkdir()
+    stand_in = rough / "model.gguf"
+    write_stand_in(file, stand_in, header)
+    _read(stand_in, file)
+    stand_in.unlink()
+    fill(rough / MODEL, work / MODEL, file=file, header=header)
+    for path in rough.glob("openvino_*tokenizer.*"):
+        path.rename(work / path.name)
+    shutil.rmtree(rough)
+
+
+def _read(stand_in: Path, file: Path) -> None:
+    """OpenVINO's reader writes its form beside the stand-in. Raises CannotServe."""
     plan = genai.SchedulerConfig()
     plan.num_kv_blocks = 8
     plan.cache_size = 0
+    wanted = {"enable_save_ov_model": True}
     try:
-        genai.ContinuousBatchingPipeline(
-            str(link), plan, "CPU", {"enable_save_ov_model": True}, {"enable_save_ov_model": True}
-        )
+        genai.ContinuousBatchingPipeline(str(stand_in), plan, "CPU", wanted, wanted)
     except RuntimeError as cause:
         raise CannotServe(f"OpenVINO does not read this model: {reason(cause, file)}") from cause
-    link.unlink()
-    if not (work / MODEL).is_file():
+    if not (stand_in.parent / MODEL).is_file():
         raise CannotServe("OpenVINO did not write its form of the model.")
-    if has_rounded(header):
-        rough = work / "rough"
-        rough.mkdir()
-        for name in (MODEL, WEIGHTS):
-            (work / name).rename(rough / name)
-        put_right(rough / MODEL, work / MODEL, file=file, header=header, found=found)
-        shutil.rmtree(rough)
 
 
 def reason(cause: RuntimeError, file: Path) -> str:

@@ -1,8 +1,8 @@
 """Whether OpenVINO's reader gets a model file right, told from the header before any slow load.
 
 The reader (openvino.genai 2026.4, gguf_utils) knows three architectures and takes no notice of what
-it does not know: scaled or partial rotation, experts, further tensors. It would then answer
-nonsense in good faith, so everything it overlooks is a reason to refuse here.
+it does not know: partial rotation, experts, further tensors. It would then answer nonsense in good
+faith, so what it overlooks and we do not put right (weights.py, rotation.py) is refused here.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ import re
 from msgspec import Struct
 
 from haneul.base.gguf import Header
+from haneul.engine.gguf_blocks import WHOLE
+from haneul.engine.openvino.rotation import check_rotation
+from haneul.engine.openvino.weights import PLAIN
 from haneul.engine.worker.stepper import CannotServe
 
 ARCHITECTURES = frozenset({"llama", "qwen2", "qwen3"})
-FORMATS = frozenset({"Q4_0", "Q4_1", "Q8_0", "F16"})  # of matrices; Q4_K would be rounded
+FORMATS = frozenset(PLAIN) | frozenset(WHOLE)  # of matrices
 HEAD_STEP = 64  # narrower heads were seen to crash in bfloat16 (OpenVINO 2026.4, AMX)
+COLUMNS_STEP = 64  # two blocks of the stand-in that the reader is shown
 _TENSORS = re.compile(
-    r"token_embd\.weight|output_norm\.weight|output\.weight"
+    r"rope_freqs\.weight|token_embd\.weight|output_norm\.weight|output\.weight"
     r"|blk\.\d+\.(attn_norm|ffn_norm|attn_q|attn_k|attn_v|attn_output|ffn_gate|ffn_up|ffn_down"
     r"|attn_q_norm|attn_k_norm)\.weight"
     r"|blk\.\d+\.attn_[qkv]\.bias"
@@ -53,14 +57,14 @@ def measures(header: Header) -> Measures:
         if not _TENSORS.fullmatch(tensor.name):
             raise CannotServe(f"OpenVINO's reader takes no notice of {tensor.name}.")
         if tensor.type not in (FORMATS if len(tensor.dims) > 1 else {"F32", "F16"}):
-            raise CannotServe(
-                f"OpenVINO does not read {tensor.type}, the format of {tensor.name};"
-                " requantise the file."
-            )
+            raise CannotServe(f"OpenVINO cannot hold {tensor.type}, the format of {tensor.name}.")
+        if len(tensor.dims) > 1 and (len(tensor.dims) > 2 or tensor.dims[0] % COLUMNS_STEP):
+            raise CannotServe(f"OpenVINO does not read the shape of {tensor.name}.")
     if "general.file_type" not in header.metadata:
         raise CannotServe("OpenVINO does not read a file without general.file_type.")
     found = _found(header, architecture)
-    _check_rotation(header, architecture, found)
+    check_rotation(header, found.head_width)
+    _check_heads(header, architecture, found)
     _check_biases(header, architecture)
     if found.head_width % HEAD_STEP:
         raise CannotServe(f"OpenVINO has crashed on heads of {found.head_width}.")
@@ -96,13 +100,7 @@ def _found(header: Header, architecture: str) -> Measures:
     )
 
 
-def _check_rotation(header: Header, architecture: str, found: Measures) -> None:
-    scaling = header.metadata.get(f"{architecture}.rope.scaling.type", "none")
-    if scaling != "none" or f"{architecture}.rope.scaling.factor" in header.metadata:
-        raise CannotServe("OpenVINO's reader takes no notice of scaled rotation (rope scaling).")
-    turned = header.metadata.get(f"{architecture}.rope.dimension_count", found.head_width)
-    if turned != found.head_width:
-        raise CannotServe("OpenVINO's reader takes no notice of partial rotation.")
+def _check_heads(header: Header, architecture: str, found: Measures) -> None:
     values = header.metadata.get(f"{architecture}.attention.value_length", found.head_width)
     if values != found.head_width:
         raise CannotServe("OpenVINO reads heads whose keys and values are equally wide.")

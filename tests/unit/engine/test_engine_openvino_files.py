@@ -40,14 +40,16 @@ def header(architecture: str = "llama", kind: str = "Q8_0", **metadata: Any) -> 
     )
 
 
-@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q8_0", "F16"])
+@pytest.mark.parametrize(
+    "kind", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K", "F16", "BF16", "F32"]
+)
 @pytest.mark.parametrize("architecture", ["llama", "qwen2"])
 def test_known_architectures_and_formats_are_taken(architecture: str, kind: str):
     found = measures(header(architecture, kind))
     assert (found.layers, found.heads, found.head_width, found.rows) == (1, 2, 64, 300)
 
 
-@pytest.mark.parametrize("kind", ["Q5_0", "Q4_K", "Q6_K", "IQ4_XS", "BF16", "F32"])
+@pytest.mark.parametrize("kind", ["Q2_K", "Q3_K", "IQ4_XS", "MXFP4"])
 def test_format_that_is_not_read_right_is_refused_by_name(kind: str):
     with pytest.raises(CannotServe, match=kind):
         measures(header(kind=kind))
@@ -62,7 +64,8 @@ def test_other_architecture_is_refused_by_name():
     ("metadata", "reason"),
     [
         ({"rope.scaling.type": "yarn"}, "scaled rotation"),
-        ({"rope.scaling.factor": 4.0}, "scaled rotation"),
+        ({"rope.scaling.type": "longrope", "rope.scaling.factor": 4.0}, "longrope"),
+        ({"rope.scaling.factor": "4"}, "not a number"),
         ({"rope.dimension_count": 32}, "partial rotation"),
         ({"expert_count": 8}, "expert_count"),
         ({"attention.sliding_window": 4096}, "sliding_window"),
@@ -76,11 +79,27 @@ def test_what_the_reader_overlooks_is_refused(metadata: dict[str, Any], reason: 
         measures(header(**dict(metadata.items())))
 
 
+def with_tensor(plain: Header, *extra: Any) -> Header:
+    return replace(plain, tensors=(*plain.tensors, Tensor(*extra, 0, 1)))
+
+
 def test_tensor_that_the_reader_overlooks_is_refused():
-    extra = Tensor("rope_freqs.weight", (32,), "F32", 0, 1)
-    plain = header()
+    with pytest.raises(CannotServe, match="attn_sinks"):
+        measures(with_tensor(header(), "blk.0.attn_sinks.weight", (32,), "F32"))
+
+
+def test_factors_of_rotation_are_taken_where_llama_cpp_heeds_them():
+    factors = ("rope_freqs.weight", (32,), "F32")
+    assert measures(with_tensor(header(), *factors)).head_width == 64
     with pytest.raises(CannotServe, match="rope_freqs"):
-        measures(replace(plain, tensors=(*plain.tensors, extra)))
+        measures(with_tensor(header("qwen2"), *factors))
+    with pytest.raises(CannotServe, match="rope_freqs"):
+        measures(with_tensor(header(), "rope_freqs.weight", (16,), "F32"))
+
+
+def test_matrix_with_rows_too_short_for_the_stand_in_is_refused():
+    with pytest.raises(CannotServe, match="shape"):
+        measures(with_tensor(header(), "output.weight", (32, 300), "F16"))
 
 
 def form(constraint: Constraint) -> Any:
