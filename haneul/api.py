@@ -20,6 +20,7 @@ from haneul.base.units import MILLION, now_us
 from haneul.chips.chip import Chip
 from haneul.console.pages import Page
 from haneul.openapi import document
+from haneul.services.anthropic import pages as anthropic
 from haneul.services.call import JSON, Call
 from haneul.services.chat import Gateway
 from haneul.services.keyring import require
@@ -79,12 +80,14 @@ class Api:
         self.default_model = default_model
         self.refresh = refresh
         self.started_us = now_us()
+        self.anthropic = anthropic.Pages(gateway)
 
     def routes(self) -> dict[str, dict[str, Handler]]:
         """Address to method to handler; an address ending in '/' takes everything below it."""
         pages: dict[str, dict[str, Handler]] = {path: {"GET": self.page} for path in self.pages}
         return {
             **pages,
+            **self.anthropic.routes(),
             "/healthz": {"GET": self.healthz},
             "/readyz": {"GET": self.readyz},
             "/metrics": {"GET": self.prometheus},
@@ -126,6 +129,9 @@ class Api:
     # models
     async def models(self, call: Call) -> None:
         """The models this key may use."""
+        if anthropic.VERSION in call.headers:
+            await self.anthropic.models(call)
+            return
         key = await self.gateway.who(call)
         data = [
             show_target(target)
@@ -135,6 +141,9 @@ class Api:
         await _json(call, {"object": "list", "data": data})
 
     async def model(self, call: Call) -> None:
+        if anthropic.VERSION in call.headers:
+            await self.anthropic.model(call)
+            return
         key = await self.gateway.who(call)
         name = call.path.removeprefix("/v1/models/")
         await _json(call, show_target(self.gateway.find(key, name)[0]))

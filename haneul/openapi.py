@@ -8,18 +8,23 @@ import msgspec
 
 from haneul import __version__
 from haneul.base.wire import ChatRequest, CompletionRequest, EmbeddingRequest
+from haneul.services.anthropic.wire import CountRequest, MessagesRequest
 
 REF = "#/components/schemas/{name}"
 BODIES = {
     "/v1/chat/completions": ChatRequest,
     "/v1/completions": CompletionRequest,
     "/v1/embeddings": EmbeddingRequest,
+    "/v1/messages": MessagesRequest,
+    "/v1/messages/count_tokens": CountRequest,
 }
 # method, address, what it does, whether it needs a key
 ADDRESSES = [
     ("post", "/v1/chat/completions", "Answers a chat, whole or streamed.", True),
     ("post", "/v1/completions", "Continues a text, whole or streamed.", True),
     ("post", "/v1/embeddings", "Turns texts into vectors.", True),
+    ("post", "/v1/messages", "Answers a chat in Anthropic's protocol.", True),
+    ("post", "/v1/messages/count_tokens", "Counts a prompt's tokens.", True),
     ("get", "/v1/models", "The models this key may use.", True),
     ("get", "/v1/models/{model}", "One model.", True),
     ("get", "/haneul/v1/me", "The key that asks: budget, spent, rates.", True),
@@ -51,6 +56,26 @@ ERROR = {
     },
     "required": ["error"],
 }
+ANTHROPIC_ERROR = {
+    "type": "object",
+    "properties": {
+        "type": {"const": "error"},
+        "error": {
+            "type": "object",
+            "properties": {
+                "type": {"type": "string"},
+                "message": {"type": "string"},
+                "code": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+            },
+            "required": ["type", "message"],
+        },
+        "request_id": {"type": "string"},
+    },
+    "required": ["type", "error", "request_id"],
+}
+# Errors of addresses below these prefixes; all others are of the shape "Error".
+ERRORS = {"/v1/messages": ("AnthropicError", ANTHROPIC_ERROR)}
 
 
 def document() -> dict[str, Any]:
@@ -64,14 +89,16 @@ def document() -> dict[str, Any]:
         "info": {"title": "haneul", "version": __version__},
         "paths": paths,
         "components": {
-            "schemas": {**schemas, "Error": ERROR},
+            "schemas": {**schemas, "Error": ERROR, **dict(ERRORS.values())},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
     }
 
 
 def _operation(address: str, text: str, needs_key: bool) -> dict[str, Any]:
-    error = {"application/json": {"schema": {"$ref": REF.format(name="Error")}}}
+    shapes = [name for prefix, (name, _) in ERRORS.items() if address.startswith(prefix)]
+    shape = {"$ref": REF.format(name=[*shapes, "Error"][0])}
+    error = {"application/json": {"schema": shape}}
     operation: dict[str, Any] = {
         "summary": text,
         "responses": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from haneul.services import openai
+from haneul.services.anthropic.dialect import MESSAGES, Anthropic
 from haneul.services.dialect import Dialect, Errors
 
 
@@ -30,4 +31,8 @@ class Dialects:
 
 def every() -> Dialects:
     """All dialects that need nothing but the request."""
-    return Dialects(at=openai.DIALECTS)
+    anthropic = Anthropic()
+    return Dialects(
+        at={**openai.DIALECTS, MESSAGES: anthropic},
+        errors_below={MESSAGES: anthropic},
+    )

@@ -1,0 +1,1 @@
+"""Anthropic's Messages API, told by engines of OpenAI's protocol."""
