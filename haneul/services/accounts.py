@@ -30,9 +30,10 @@ class Accounts:
         self, database: Database, flush: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         self._database = database
-        self._flush = flush  # returns when everything that was settled is in the database
+        self._flush = flush  # returns when all that was settled is in the database
         self._open: OrderedDict[tuple[str, str | None], Account] = OrderedDict()
         self._purses: WeakValueDictionary[tuple[str, str], Purse] = WeakValueDictionary()
+        self._has_forgotten = False
         self._opening: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def of(self, key: Key) -> Account:
@@ -53,6 +54,7 @@ class Accounts:
         account = self._open.setdefault((key.id, key.app), Account(key, purses))
         while len(self._open) > REMEMBERED_MAX:
             self._open.popitem(last=False)
+            self._has_forgotten = True
         return account
 
     async def _purse(self, kind: str, owner: str) -> Purse:
@@ -62,8 +64,8 @@ class Accounts:
         async with lock:
             purse = self._purses.get(place)
             if purse is None:
-                if self._flush is not None:
-                    await self._flush()
+                if self._has_forgotten and self._flush is not None:
+                    await self._flush()  # it may have been spent from before
                 day = day_of(now_us())
                 before_nano, days = await self._database.ask(
                     lambda connection: queries.history(
