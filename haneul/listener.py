@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Sequence
 
 from haneul.protocol import Answer, Connection, ErrorsOf
@@ -37,10 +38,9 @@ class Listener:
         return self._kind(self._answer, self._errors_of, self.connections)
 
     async def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_S)
-            now = loop.time()
+            now = time.monotonic()
             for connection in list(self.connections):
                 connection.check(now)
 

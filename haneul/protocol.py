@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
         self._is_paused = self._is_chunked = self._is_stalled = False
         self._drained: asyncio.Future[None] | None = None
         self.on_drained: Callable[[], None] | None = None
-        self._deadline = self._loop.time() + self.head_s
+        self._deadline = time.monotonic() + self.head_s
         self._late: Callable[[], None] = self._head_is_late
         self._unsent = 0
 
@@ -272,7 +272,7 @@ class Connection(asyncio.Protocol):
             self._late()
 
     def _expect(self, within_s: float, late: Callable[[], None]) -> None:
-        self._deadline = self._loop.time() + within_s
+        self._deadline = time.monotonic() + within_s
         self._late = late
 
     def _expect_head(self, seen: int) -> None:

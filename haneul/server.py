@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 
 from haneul.api import Api
 from haneul.base.config import LOOPBACK
@@ -53,12 +54,16 @@ class Server:
 
     def _check_host(self, call: Call) -> None:
         """On loopback only loopback names are answered: a foreign name is DNS rebinding."""
-        if not self._only_loopback or call.is_local:
-            return
-        host = call.headers.get(b"host", b"").decode("latin-1").lower()
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        if name not in LOOPBACK:
-            raise NotAllowed("This cloud answers to loopback names only.")
+        if self._only_loopback and not call.is_local:
+            _check_loopback(call.headers.get(b"host", b""))
+
+
+@lru_cache(maxsize=64)
+def _check_loopback(header: bytes) -> None:
+    host = header.decode("latin-1").lower()
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    if name not in LOOPBACK:
+        raise NotAllowed("This cloud answers to loopback names only.")
 
 
 def _below(path: str, routes: dict[str, dict[str, Handler]]) -> str:

@@ -83,10 +83,10 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.closed = False
+        self.parser = httptools.HttpResponseParser(self)
         self._fresh()
 
     def _fresh(self) -> None:
-        self.parser = httptools.HttpResponseParser(self)
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self.body: deque[bytes] = deque()

@@ -43,7 +43,9 @@ def show_money(nano: int, currency: str, *, digits: int = 9) -> str:
 
 def token_cost(tokens_and_prices: list[tuple[int, int]]) -> int:
     """Nano-units for tokens at nano-units per million, rounded half up once for the sum."""
-    total = sum(tokens * price for tokens, price in tokens_and_prices)
+    total = 0
+    for tokens, price in tokens_and_prices:
+        total += tokens * price
     return (total + MILLION // 2) // MILLION
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
@@ -141,7 +142,7 @@ class Call:
         Without it, DeadlineExceeded does.
         """
         self._within_s = seconds
-        self._deadline = asyncio.get_running_loop().time() + seconds
+        self._deadline = time.monotonic() + seconds
         self._late = late
 
     def check(self, now: float) -> None:
@@ -287,10 +288,9 @@ class Calls:
         self._open.discard(call)
 
     async def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_S)
-            now = loop.time()
+            now = time.monotonic()
             for call in list(self._open):
                 call.check(now)
 

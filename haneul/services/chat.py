@@ -139,15 +139,12 @@ class Gateway:
             return call.key
         if call.is_local:
             return LOCAL
-        given = sum(name in call.headers for name in KEY_HEADERS)
-        if given > 1 or not call.repeated.isdisjoint(KEY_HEADERS):
-            raise BadRequest("Send one API key, in one header.")
         try:
             if (text := _key_text(call)) is not None:
                 return await self.keyring.verify(text)
             return await self.keyring.verify(self.sessions.key_text(call.headers))
         except NotAuthenticated as error:
-            self.biller.metrics.rejected.labels(error.code).inc()
+            self.biller.metrics.rejected[error.code] += 1
             raise
 
     async def _relay(self, request: Request) -> None:
@@ -294,12 +291,16 @@ def _tell_limits(call: Call, account: Account) -> None:
 
 
 def _key_text(call: Call) -> str | None:
-    if (plain := call.headers.get(b"x-api-key")) is not None:
+    """The key that came in a header, if one did. Raises BadRequest, NotAuthenticated."""
+    bearer, plain = call.headers.get(b"authorization"), call.headers.get(b"x-api-key")
+    is_double = bearer is not None and plain is not None
+    if is_double or (call.repeated and not call.repeated.isdisjoint(KEY_HEADERS)):
+        raise BadRequest("Send one API key, in one header.")
+    if plain is not None:
         return plain.decode("latin-1")
-    header = call.headers.get(b"authorization")
-    if header is None:
+    if bearer is None:
         return None
-    scheme, _, text = header.decode("latin-1").partition(" ")
+    scheme, _, text = bearer.decode("latin-1").partition(" ")
     if scheme.lower() != "bearer":
         raise NotAuthenticated("The authorization header must be 'Bearer sk-hn-…'.")
     return text.strip()

@@ -1,76 +1,157 @@
-"""What Prometheus reads at /metrics. Labels are bounded: models and engines that exist, states."""
+"""What Prometheus reads at /metrics. Labels are bounded: models and engines that exist, states.
+
+Counting is adding to plain numbers, because it happens at every request; the series are made when
+somebody reads them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 
 from haneul.services.targets import Target
 from haneul.store.ledger import RequestRow
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+BY_MODEL = ("model", "engine")
+SUMS = (
+    ("haneul_prompt_tokens", "Prompt tokens"),
+    ("haneul_cached_tokens", "Prompt tokens from cache"),
+    ("haneul_completion_tokens", "Completion tokens"),
+    ("haneul_cost_nano", "Cost in 1e-9 of the currency"),
+)
+TIMES = (
+    ("haneul_time_to_first_token_seconds", "From the request's arrival"),
+    ("haneul_request_duration_seconds", "From the request's arrival"),
+)
+_BOUNDS_US = tuple(round(1e6 * bound) for bound in SECONDS)
 
 
-class Metrics:
+class Times:
+    """How many took how long."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_BOUNDS_US) + 1)
+        self.sum_us = 0
+
+    def add(self, took_us: int) -> None:
+        self.counts[bisect_left(_BOUNDS_US, took_us)] += 1
+        self.sum_us += took_us
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """So many took at most so long, as Prometheus wants it."""
+        total, found = 0, []
+        for bound, count in zip([*map(float, SECONDS), float("inf")], self.counts, strict=True):
+            total += count
+            found.append(("+Inf" if bound == float("inf") else str(bound), float(total)))
+        return found
+
+
+class Series:
+    """What is counted for one model at one engine."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[str] = Counter()  # by state
+        self.prompt = self.cached = self.completion = self.cost_nano = 0
+        self.first_token, self.duration = Times(), Times()
+
+
+class Metrics(Collector):
     """One registry for one cloud."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        by_model = ["model", "engine"]
-        self.requests = self._counter("haneul_requests", "Requests ended", [*by_model, "state"])
-        self.prompt = self._counter("haneul_prompt_tokens", "Prompt tokens", by_model)
-        self.cached = self._counter("haneul_cached_tokens", "Prompt tokens from cache", by_model)
-        self.completion = self._counter("haneul_completion_tokens", "Completion tokens", by_model)
-        self.cost = self._counter("haneul_cost_nano", "Cost in 1e-9 of the currency", by_model)
-        self.rejected = self._counter(
-            "haneul_unauthenticated", "Requests without a valid key", ["code"]
-        )
-        self.first_token = self._histogram(
-            "haneul_time_to_first_token_seconds", "From the request's arrival", by_model
-        )
-        self.duration = self._histogram(
-            "haneul_request_duration_seconds", "From the request's arrival", by_model
-        )
-        self.in_flight = Gauge("haneul_in_flight", "Requests inside", registry=self.registry)
-        self.ready = self._gauge("haneul_engine_ready", "Whether the engine answers", by_model)
-        self.running = self._gauge("haneul_engine_running", "Requests inside it", by_model)
-        self.waiting = self._gauge("haneul_engine_waiting", "Requests in its queue", by_model)
-        self.restarts = self._gauge("haneul_engine_restarts", "Since the start", by_model)
+        self.registry.register(self)
+        self.rejected: Counter[str] = Counter()  # requests without a valid key, by error code
+        self._series: dict[tuple[str, str], Series] = {}
+        self._targets: list[Target] = []
+        self._in_flight = 0
 
     def count(self, row: RequestRow) -> None:
         """Books one terminal record."""
         # A name that no engine answered for is a user's invention and must not become a label.
         labels = (row.model or "", row.engine) if row.engine else ("", "")
-        self.requests.labels(*labels, row.state).inc()
-        self.prompt.labels(*labels).inc(row.prompt_tokens)
-        self.cached.labels(*labels).inc(row.cached_tokens)
-        self.completion.labels(*labels).inc(row.completion_tokens)
-        self.cost.labels(*labels).inc(row.cost_nano)
-        self.duration.labels(*labels).observe((row.finished_us - row.received_us) / 1e6)
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = Series()
+        series.requests[row.state] += 1
+        series.prompt += row.prompt_tokens
+        series.cached += row.cached_tokens
+        series.completion += row.completion_tokens
+        series.cost_nano += row.cost_nano
+        series.duration.add(row.finished_us - row.received_us)
         if row.first_token_us is not None:
-            self.first_token.labels(*labels).observe((row.first_token_us - row.received_us) / 1e6)
+            series.first_token.add(row.first_token_us - row.received_us)
 
     def text(self, targets: Iterable[Target], in_flight: int) -> bytes:
         """The page, with the state of every engine as it is now."""
-        self.in_flight.set(in_flight)
-        for gauge in (self.ready, self.running, self.waiting, self.restarts):
-            gauge.clear()
-        for target in targets:
-            labels = (target.model, target.engine)
-            self.ready.labels(*labels).set(target.state == "ready")
-            self.running.labels(*labels).set(target.gate.busy.inside)
-            self.waiting.labels(*labels).set(target.gate.waiting)
-            self.restarts.labels(*labels).set(target.replica.restarts if target.replica else 0)
+        self._targets, self._in_flight = list(targets), in_flight
         return generate_latest(self.registry)
 
-    def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
-        return Counter(name, text, labels, registry=self.registry)
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is promised before it is counted."""
+        return ()
 
-    def _gauge(self, name: str, text: str, labels: list[str]) -> Gauge:
-        return Gauge(name, text, labels, registry=self.registry)
+    def collect(self) -> Iterator[Metric]:
+        """Every series, made now."""
+        yield from self._counted()
+        yield from self._timed()
+        rejected = CounterMetricFamily(
+            "haneul_unauthenticated", "Requests without a valid key", labels=["code"]
+        )
+        for code, count in self.rejected.items():
+            rejected.add_metric([code], count)
+        yield rejected
+        yield GaugeMetricFamily("haneul_in_flight", "Requests inside", value=self._in_flight)
+        yield from self._engines()
 
-    def _histogram(self, name: str, text: str, labels: list[str]) -> Histogram:
-        return Histogram(name, text, labels, buckets=SECONDS, registry=self.registry)
+    def _counted(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "haneul_requests", "Requests ended", labels=[*BY_MODEL, "state"]
+        )
+        sums = [CounterMetricFamily(name, text, labels=BY_MODEL) for name, text in SUMS]
+        for labels, one in self._series.items():
+            for state, count in one.requests.items():
+                requests.add_metric([*labels, state], count)
+            values = (one.prompt, one.cached, one.completion, one.cost_nano)
+            for family, value in zip(sums, values, strict=True):
+                family.add_metric(labels, value)
+        yield from (requests, *sums)
+
+    def _timed(self) -> Iterator[Metric]:
+        families = [HistogramMetricFamily(name, text, labels=BY_MODEL) for name, text in TIMES]
+        for labels, one in self._series.items():
+            for family, times in zip(families, (one.first_token, one.duration), strict=True):
+                family.add_metric(labels, times.buckets(), sum_value=times.sum_us / 1e6)
+        yield from families
+
+    def _engines(self) -> Iterator[Metric]:
+        names = {
+            "haneul_engine_ready": "Whether the engine answers",
+            "haneul_engine_running": "Requests inside it",
+            "haneul_engine_waiting": "Requests in its queue",
+            "haneul_engine_restarts": "Since the start",
+        }
+        gauges = [GaugeMetricFamily(name, text, labels=BY_MODEL) for name, text in names.items()]
+        for target in self._targets:
+            values = (
+                target.state == "ready",
+                target.gate.busy.inside,
+                target.gate.waiting,
+                target.replica.restarts if target.replica else 0,
+            )
+            for gauge, value in zip(gauges, values, strict=True):
+                gauge.add_metric((target.model, target.engine), value)
+        yield from gauges

@@ -33,6 +33,7 @@ BYTES_PER_TOKEN = 4  # of text, only where an engine does not say; flagged as 'c
 EVENT_MAX_BYTES = 4 << 20
 # Names under which some engines take an answer's length too: it has to be said in one place.
 LENGTH_ALIASES = ("n_predict", "max_new_tokens")
+COST = b"cost_nano"
 DONE = b"data: [DONE]\n\n"
 EVENTS = b"text/event-stream; charset=utf-8"
 
@@ -165,7 +166,14 @@ class Whole(Struct, frozen=True):
     error: Any = None
 
 
+class Priced(Struct, frozen=True):
+    """Where the cost of an answer belongs."""
+
+    usage: Raw = Raw(b"null")
+
+
 _whole = msgspec.json.Decoder(Whole)
+_priced = msgspec.json.Decoder(Priced)
 _fields = msgspec.json.Decoder(dict[str, Raw])
 
 
@@ -209,11 +217,20 @@ def _tokens(text_bytes: int) -> int:
 
 
 def with_cost(data: bytes, *, cost_nano: int, currency: str) -> bytes:
-    """A whole answer, or its last chunk, with what it cost beside its usage, if it has any."""
-    fields: dict[str, Any] = dict(_fields.decode(data))
-    if bytes(fields.get("usage", b"null")) == b"null":
+    """A whole answer, or its last chunk, with what it cost beside its usage, if it has any.
+
+    The engine's own bytes, with two fields put in, unless it is not plain where they belong.
+    """
+    raw = bytes(_priced.decode(data).usage)
+    more = b'"cost_nano":%d,"currency":"%b"}' % (cost_nano, currency.encode())
+    if raw == b"null":
         return data
-    usage: dict[str, Any] = dict(_fields.decode(fields["usage"]))
+    if raw.endswith(b"}") and data.count(raw) == 1 and COST not in raw:
+        at = data.index(raw) + len(raw) - 1
+        comma = b"," if b":" in raw else b""
+        return b"%b%b%b%b" % (data[:at], comma, more, data[at + 1 :])
+    fields: dict[str, Any] = dict(_fields.decode(data))
+    usage: dict[str, Any] = dict(_fields.decode(raw))
     fields["usage"] = {**usage, "cost_nano": cost_nano, "currency": currency}
     return msgspec.json.encode(fields)
 
@@ -272,7 +289,9 @@ class Stream:
 
     def feed(self, data: bytes) -> bytes:
         """The events to send on for these bytes; `failure` is set where they are not of one."""
-        text = (self._rest + data).replace(b"\r\n", b"\n")
+        text = self._rest + data if self._rest else data
+        if b"\r" in text:
+            text = text.replace(b"\r\n", b"\n")
         *events, self._rest = text.split(b"\n\n")
         ready: list[bytes] = []
         try:
@@ -309,7 +328,7 @@ class Stream:
     def _give(self, event: bytes, payload: bytes, chunk: wire.Chunk) -> bytes:
         """What the client gets for an event of the engine."""
         if chunk.usage is None or (chunk.choices and self._ask.wants_each_usage):
-            return event.strip(b"\n") + b"\n\n"
+            return (event if event[:1] == b"d" else event.strip(b"\n")) + b"\n\n"
         fields = _fields.decode(payload)
         if not chunk.choices:
             self.usage_event = dict(fields)
@@ -320,14 +339,14 @@ class Stream:
     def _count(self, chunk: wire.Chunk) -> None:
         if self.upstream_id is None:
             self.upstream_id = chunk.id
-        said = [choice for choice in chunk.choices if _says_something(choice)]
         if chunk.usage is not None:
             self.has_usage = True
             read_usage(chunk.usage, self._counters)
         elif not self.has_usage:
             if not self._counters.prompt_tokens:
                 self._counters.prompt_tokens = _tokens(self._ask.prompt_bytes)
-            self._counters.completion_tokens += len(said)
+            for choice in chunk.choices:
+                self._counters.completion_tokens += _says_something(choice)
 
     def ending(self, *, cost_nano: int, currency: str) -> bytes:
         """The last events: the usage with its cost if it was asked for, and the end."""
