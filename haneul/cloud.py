@@ -50,6 +50,7 @@ from haneul.store.database import Database, open_database
 from haneul.store.ledger import ChipHourRow
 
 BACKLOG = 1024
+PAGES_EACH = 4  # a request holds its page until its record is committed, a moment after its answer
 CUT_OFF_S = FAIL_S + 1  # for requests that outlived the drain to say so
 OWNED_EVERY_S = 60.0  # how often the cost of owning the chips is booked; a kill loses no more
 log = logger("cloud")
@@ -97,7 +98,7 @@ class Cloud:
         )
         stack.callback(self.database.close)
         await asyncio.to_thread(self.database.hold)
-        flights = stack.enter_context(Flights(config.home / "flights", config.in_flight_max))
+        flights = stack.enter_context(Flights(config.home / "flights", PAGES_EACH * config.in_flight_max))
         self.recovered = await asyncio.to_thread(recover, self.database, flights)
         self.chips = await asyncio.to_thread(detect)
         fleet = await asyncio.to_thread(_fleet, config)
