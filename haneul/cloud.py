@@ -98,7 +98,8 @@ class Cloud:
         )
         stack.callback(self.database.close)
         await asyncio.to_thread(self.database.hold)
-        flights = stack.enter_context(Flights(config.home / "flights", PAGES_EACH * config.in_flight_max))
+        pages = PAGES_EACH * config.in_flight_max
+        flights = stack.enter_context(Flights(config.home / "flights", pages))
         self.recovered = await asyncio.to_thread(recover, self.database, flights)
         self.chips = await asyncio.to_thread(detect)
         fleet = await asyncio.to_thread(_fleet, config)

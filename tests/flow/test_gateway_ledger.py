@@ -99,7 +99,7 @@ async def test_a_locked_database_delays_records_but_no_answers(start_cloud):
 async def test_a_full_disk_refuses_requests_before_it_loses_any(process, engine):
     made = process.prepare(engine.url, engine.models)
     engine.delay_s = 0
-    await process.start("in_flight_max=8")
+    await process.start("in_flight_max=2")
     assert (await ask(process.port, made.secret, chat(user="before")))[0] == 200
     await process.until(lambda: len(process.rows()) == 1, 10)
     pid = process.process.pid
