@@ -96,7 +96,7 @@ def encoder(weights: Weights, heads: int) -> ov.Model:
         x = ops.add(x, graph.linear(y, f"{at}/self_attention/linear_1"))
         x = graph.feed_forward(x, f"{at}/ffn")
     x = graph.norm(x, "encoder/layer_norm")
-    return _model([x], ["last_hidden_state"], [features], ["input_features"])
+    return named_model([x], ["last_hidden_state"], [features], ["input_features"])
 
 
 class Memory:
@@ -164,10 +164,10 @@ def decoder(weights: Weights, heads: int) -> ov.Model:
     x = graph.norm(x, "decoder/layer_norm")
     logits = ops.matmul(x, graph.constant("decoder/embeddings/weight"), False, True)
     inputs = ["input_ids", "encoder_hidden_states", "beam_idx"]
-    return _model([logits], ["logits"], [tokens, heard, beams], inputs, memory.sinks)
+    return named_model([logits], ["logits"], [tokens, heard, beams], inputs, memory.sinks)
 
 
-def _model(
+def named_model(
     outputs: list[Any], out: list[str], inputs: list[Any], into: list[str], sinks: Any = ()
 ) -> ov.Model:
     results = [ops.result(output) for output in outputs]

@@ -24,11 +24,11 @@ import numpy as np
 import openai
 import pytest
 
-from haneul.engine.media.asked import accept_hearing
 from haneul.engine.media.hearing import WhisperHearing
 from haneul.engine.media.multipart import Part
 from haneul.engine.media.resample import resampled
 from haneul.engine.media.samples import written
+from haneul.engine.media.to_hear import accept_hearing
 
 TESTS = Path(__file__).parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "haneul-tests"
@@ -171,7 +171,7 @@ async def test_a_body_that_is_no_form_and_words_are_refused(hearing):
 async def test_it_describes_itself(hearing):
     _, models = await hearing.ask("GET", "/v1/models")
     assert models["data"][0]["task"] == "speech-to-text"
-    assert models["data"][0]["hears"]["languages"] == ["de", "en", "ko"]
+    assert models["data"][0]["can"]["languages"] == ["de", "en", "ko"]
 
 
 async def hang_up(engine, sound):

@@ -125,10 +125,15 @@ def _failed(number: int, error: Exception) -> Failed:
 def maker_for(spec: WorkerSpec) -> Maker:
     """What makes things of that kind; imported here, since it brings much native code with it."""
     try:
+        if spec.kernel == "text-to-image":
+            from haneul.engine.media.drawing import DiffusionDrawing
+
+            return DiffusionDrawing(Path(spec.file), threads=spec.threads)
         from haneul.engine.media.hearing import WhisperHearing
+
+        return WhisperHearing(Path(spec.file), threads=spec.threads)
     except ImportError as cause:
         raise CannotServe("OpenVINO GenAI is not installed for this machine.") from cause
-    return WhisperHearing(Path(spec.file), threads=spec.threads)
 
 
 def main() -> None:

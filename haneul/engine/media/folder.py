@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from haneul.base.errors import BrokenFile
 
-Kind = Literal["speech-to-text", "text-to-speech", "text-to-image"]
-HEARS, SPEAKS, DRAWS = "speech-to-text", "text-to-speech", "text-to-image"
+Kind = Literal["speech-to-text", "text-to-image"]
 JSON_MAX_BYTES = 4 << 20
 
 # Optimum's layout, whole: a graph is an .xml with its weights in the .bin beside it.
-_NEEDS: dict[Kind, tuple[str, ...]] = {
-    "speech-to-text": (
-        "openvino_encoder_model.xml",
-        "openvino_encoder_model.bin",
-        "openvino_decoder_model.xml",
-        "openvino_decoder_model.bin",
-        "openvino_tokenizer.xml",
-        "openvino_detokenizer.xml",
-        "config.json",
-        "generation_config.json",
-        "preprocessor_config.json",
-    ),
-}
+_WHISPER = (
+    "openvino_encoder_model.xml",
+    "openvino_encoder_model.bin",
+    "openvino_decoder_model.xml",
+    "openvino_decoder_model.bin",
+    "openvino_tokenizer.xml",
+    "openvino_detokenizer.xml",
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+)
+_GRAPH = ("openvino_model.xml", "openvino_model.bin", "config.json")
 
 
 def kind_of(folder: Path) -> Kind:
     """What the folder's models do. Raises BrokenFile that names what is missing."""
-    kind = _meant(folder)
-    missing = [name for name in _NEEDS[kind] if not (folder / name).is_file()]
+    kind, needed = _meant(folder)
+    missing = [name for name in needed if not (folder / name).is_file()]
     if missing:
         told = ", ".join(missing)
         raise BrokenFile(f"The folder is meant for {kind} but lacks {told}.")
@@ -59,17 +57,28 @@ def size_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*.bin"))
 
 
-def _meant(folder: Path) -> Kind:
+def _meant(folder: Path) -> tuple[Kind, tuple[str, ...]]:
+    """The kind that the folder's descriptions name, and the files such a folder needs."""
+    if (folder / "model_index.json").is_file():
+        return "text-to-image", _of_diffusion(read_json(folder / "model_index.json"))
+    served = f"Served are folders of OpenVINO models for {', '.join(get_args(Kind))}."
     if not (folder / "config.json").is_file():
         raise BrokenFile(
-            "The folder holds no model this engine serves: config.json is missing. "
-            f"Served are folders of OpenVINO models for {', '.join(_NEEDS)}."
+            f"The folder holds no model: neither config.json nor model_index.json. {served}"
         )
-    stated = read_json(folder / "config.json")
-    if stated.get("model_type") == "whisper":
-        return "speech-to-text"
-    shown = str(stated.get("model_type"))[:64]
-    raise BrokenFile(
-        f"A folder with a model of type '{shown}' is not served; "
-        f"served are OpenVINO models for {', '.join(_NEEDS)}."
-    )
+    stated = str(read_json(folder / "config.json").get("model_type"))[:64]
+    if stated == "whisper":
+        return "speech-to-text", _WHISPER
+    raise BrokenFile(f"A folder with a model of type '{stated}' is not served. {served}")
+
+
+def _of_diffusion(index: dict[str, Any]) -> tuple[str, ...]:
+    """Files of the parts that a model_index.json names; those it says null of are left out."""
+    parts = [name for name, made in index.items() if isinstance(made, list) and made[:1] != [None]]
+    needed = ["scheduler/scheduler_config.json"]
+    for name in parts:
+        if name.startswith("text_encoder") or name in ("unet", "transformer"):
+            needed += [f"{name}/{file}" for file in _GRAPH]
+        elif name.startswith("tokenizer"):
+            needed.append(f"{name}/openvino_tokenizer.xml")
+    return (*needed, *(f"vae_decoder/{file}" for file in _GRAPH))

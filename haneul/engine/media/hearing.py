@@ -11,10 +11,11 @@ import numpy as np
 import openvino_genai
 
 from haneul.base.errors import BadRequest, BrokenFile
-from haneul.engine.media.asked import HEARD_HZ, Hearing, Hears
 from haneul.engine.media.folder import read_json
+from haneul.engine.media.reason import reason
 from haneul.engine.media.resample import resampled
 from haneul.engine.media.samples import samples
+from haneul.engine.media.to_hear import HEARD_HZ, Hearing, Hears
 from haneul.engine.media.transcript import Heard, Span
 
 # Half of the decoder's places are the answer's, the other half the prompt's.
@@ -58,8 +59,8 @@ class WhisperHearing:
             config = self._pipeline.get_generation_config()
             self._check()
         except RuntimeError as cause:
-            reason = str(cause).strip().splitlines()[-1].replace(str(self._folder), "")
-            raise BrokenFile(f"OpenVINO cannot use the folder's models: {reason}") from cause
+            told = reason(cause, self._folder)
+            raise BrokenFile(f"OpenVINO cannot use the folder's models: {told}") from cause
         codes = [name.strip("<|>") for name in config.lang_to_id]
         self._languages = sorted(codes) if config.is_multilingual else []
         return Hears(

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from haneul.base.errors import DeadlineExceeded
 from haneul.engine.kernel import Facts
-from haneul.engine.media.asked import Hearing, Hears
 from haneul.engine.media.folder import Kind
-from haneul.engine.media.transcript import Heard
+from haneul.engine.media.to_draw import Draws
+from haneul.engine.media.to_hear import Hears
 from haneul.engine.worker.job import WorkerSpec
 from haneul.engine.worker.process import WorkerProcess
 
-# A model that needs more than four times as long as the sound lasts is too large for its machine.
-HEAR_S, HEAR_FACTOR = 60.0, 4.0
+Can = Hears | Draws
+C = TypeVar("C", Hears, Draws)
+T = TypeVar("T")
+_CAN: dict[Kind, type[Can]] = {"speech-to-text": Hears, "text-to-image": Draws}
 
 
 class MediaKernel:
@@ -34,30 +36,36 @@ class MediaKernel:
         )
         self._worker = WorkerProcess(spec, module="haneul.engine.media")
         self.name = ""
-        self.facts: Facts | None = None
-        self.hears = Hears(languages=[], translates=False, times_words=False)
+        self.facts: Facts | None = None  # known when the model is loaded
+        self._kind = kind
+        self._can: Can | None = None
 
     async def start(self) -> None:
         """Loads the model. Raises BrokenFile, CannotServe."""
         loaded = await self._worker.start()
-        self.hears = msgspec.convert(await self._worker.ask("describe"), Hears)
+        self._can = msgspec.convert(await self._worker.ask("describe"), _CAN[self._kind])
         self.name, self.facts = loaded.kernel, loaded.facts
+
+    def can(self, what: type[C]) -> C:
+        """What the model can; only a model of that kind is asked."""
+        assert isinstance(self._can, what)
+        return self._can
+
+    @property
+    def described(self) -> Can | None:
+        return self._can
 
     async def died(self) -> str:
         """Returns, with the reason, only when the worker has ended."""
         return await self._worker.died()
 
-    async def hear(self, asked: Hearing) -> Heard:
-        """What was said. Raises BadRequest, EngineUnavailable, DeadlineExceeded."""
-        within_s = HEAR_S + HEAR_FACTOR * asked.sound.duration_ms / 1000
-        return msgspec.convert(await self._ask(asked, within_s), Heard)
-
-    async def close(self) -> None:
-        await self._worker.close()
-
-    async def _ask(self, asked: Any, within_s: float) -> Any:
+    async def make(self, asked: Any, made: type[T], *, within_s: float) -> T:
+        """What is asked for. Raises BadRequest, EngineUnavailable, DeadlineExceeded."""
         try:
-            return await self._worker.ask("make", asked, within_s=within_s)
+            return msgspec.convert(await self._worker.ask("make", asked, within_s=within_s), made)
         except DeadlineExceeded:
             await self._worker.close()  # whatever it does, it will not hear that it should stop
             raise
+
+    async def close(self) -> None:
+        await self._worker.close()

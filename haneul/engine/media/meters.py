@@ -15,6 +15,7 @@ class MediaMeters:
         self.requests: Counter[tuple[str, int]] = Counter()
         self.hang_ups = 0
         self.heard_ms = 0  # of the sounds that went to the model
+        self.images = self.pixels = 0  # asked of the model
 
     def text(self, slots: Slots) -> str:
         """Every number, by name."""
@@ -26,6 +27,9 @@ class MediaMeters:
             *one("hang_ups_total", "counter", "Requests whose client left", self.hang_ups),
             *head("audio_heard_seconds_total", "counter", "Seconds of sound given to the model"),
             f"haneul_engine_audio_heard_seconds_total {self.heard_ms / 1000:.3f}",
+            *one("images_total", "counter", "Images asked of the model", self.images),
+            *head("image_pixels_total", "counter", "Their pixels"),
+            f"haneul_engine_image_pixels_total {self.pixels}",
             *head("requests_total", "counter", "Requests by path and status"),
         ]
         for (path, status), count in sorted(self.requests.items()):

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
+from base64 import b64encode
 from typing import Any
+
+import msgspec
 
 from haneul.base.errors import ModelNotFound
 from haneul.engine.asgi import Answer
-from haneul.engine.front import Call, Front
-from haneul.engine.media.asked import Hearing, Task, accept_hearing
+from haneul.engine.front import Call, Front, Handler
 from haneul.engine.media.folder import Kind
 from haneul.engine.media.kernel import MediaKernel
 from haneul.engine.media.meters import MediaMeters
 from haneul.engine.media.multipart import read_form
-from haneul.engine.media.transcript import KINDS, told
+from haneul.engine.media.to_draw import Drawing, Draws, accept_drawing
+from haneul.engine.media.to_hear import Hearing, Hears, Task, accept_hearing
+from haneul.engine.media.transcript import KINDS, Heard, told
 from haneul.engine.slots import Slots
+
+# A model that needs more than four times as long as the sound lasts, or two minutes for a step of
+# a million pixels, is too large for its machine.
+HEAR_S, HEAR_FACTOR = 60.0, 4.0
+DRAW_S, DRAW_FACTOR_S = 60.0, 120.0
 
 
 class MediaEngine(Front):
@@ -31,8 +40,7 @@ class MediaEngine(Front):
             routes={
                 "/metrics": ("GET", self._metrics),
                 "/v1/models": ("GET", self._models),
-                "/v1/audio/transcriptions": ("POST", self._transcribe),
-                "/v1/audio/translations": ("POST", self._translate),
+                **self._addresses(kind),
             },
         )
         self._kernel = kernel
@@ -58,7 +66,7 @@ class MediaEngine(Front):
             "owned_by": "haneul",
             "task": self._kind,
             "kernel": self._kernel.name,
-            "hears": self._kernel.hears,
+            "can": self._kernel.described,
             "meta": {"size_bytes": self._kernel.facts.size_bytes if self._kernel.facts else None},
         }
         await answer.json({"object": "list", "data": [model]})
@@ -71,18 +79,59 @@ class MediaEngine(Front):
 
     async def _hear(self, call: Call, answer: Answer, task: Task) -> None:
         self.check_ready()
-        asked = await asyncio.to_thread(self._accept, call, task)
+        asked = await asyncio.to_thread(self._to_hear, call, task)
+        self._check_model(asked.model)
+        duration_ms = asked.sound.duration_ms
+        with self.slots.admit():
+            async with self.slots.place():
+                self.meters.heard_ms += duration_ms
+                within_s = HEAR_S + HEAR_FACTOR * duration_ms / 1000
+                heard = await self._kernel.make(asked, Heard, within_s=within_s)
+        body = told(heard, asked)
+        await answer.whole(body, KINDS[asked.form], x_haneul_audio_ms=str(duration_ms))
+
+    def _to_hear(self, call: Call, task: Task) -> Hearing:
+        parts = read_form(call.body, call.content_type)
+        return accept_hearing(parts, task, self._kernel.can(Hears))
+
+    async def _draw(self, call: Call, answer: Answer) -> None:
+        self.check_ready()
+        asked = accept_drawing(call.body, self._kernel.can(Draws))
         self._check_model(asked.model)
         with self.slots.admit():
             async with self.slots.place():
-                self.meters.heard_ms += asked.sound.duration_ms
-                heard = await self._kernel.hear(asked)
-        ms = str(asked.sound.duration_ms)
-        await answer.whole(told(heard, asked), KINDS[asked.form], x_haneul_audio_ms=ms)
+                self.meters.images += asked.count
+                self.meters.pixels += asked.pixels
+                within_s = DRAW_S + DRAW_FACTOR_S * asked.steps * asked.pixels / (1 << 20)
+                images = await self._kernel.make(asked, list[bytes], within_s=within_s)
+        body = await asyncio.to_thread(drawn, asked, images)
+        await answer.whole(
+            body,
+            "application/json",
+            x_haneul_images=str(asked.count),
+            x_haneul_image_pixels=str(asked.pixels),
+        )
 
-    def _accept(self, call: Call, task: Task) -> Hearing:
-        return accept_hearing(read_form(call.body, call.content_type), task, self._kernel.hears)
+    def _addresses(self, kind: Kind) -> dict[str, tuple[str, Handler]]:
+        if kind == "text-to-image":
+            return {"/v1/images/generations": ("POST", self._draw)}
+        return {
+            "/v1/audio/transcriptions": ("POST", self._transcribe),
+            "/v1/audio/translations": ("POST", self._translate),
+        }
 
     def _check_model(self, model: str) -> None:
         if model not in self._names:
             raise ModelNotFound(f"There is no model '{model[:100]}' here.", param="model")
+
+
+def drawn(asked: Drawing, images: list[bytes]) -> bytes:
+    """OpenAI's answer, with the images as base64 of PNG."""
+    value = {
+        "created": int(time.time()),
+        "data": [{"b64_json": b64encode(image).decode()} for image in images],
+        "output_format": "png",
+        "size": f"{asked.width_px}x{asked.height_px}",
+        "usage": {"type": "images", "images": asked.count, "pixels": asked.pixels},
+    }
+    return msgspec.json.encode(value)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from haneul.engine.media.asked import Form, Hearing
+from haneul.engine.media.to_hear import Form, Hearing
 
 KINDS = {
     "json": "application/json",

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from haneul.base.errors import BadRequest, BrokenFile, UnknownField, UnsupportedValue
-from haneul.engine.media.asked import Hears, accept_hearing
 from haneul.engine.media.folder import kind_of
 from haneul.engine.media.multipart import Part
 from haneul.engine.media.samples import written
+from haneul.engine.media.to_hear import Hears, accept_hearing
 from haneul.engine.media.transcript import Heard, Span, told
 
 SOUND = written(np.zeros(24_000, np.float32), 16_000)
@@ -131,7 +131,7 @@ def test_subtitles_have_one_line_each_and_clocks_that_carry():
 
 
 def test_a_folder_says_what_it_lacks(tmp_path):
-    with pytest.raises(BrokenFile, match=r"config\.json is missing"):
+    with pytest.raises(BrokenFile, match="holds no model"):
         kind_of(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "whisper"}')
     with pytest.raises(BrokenFile, match=r"speech-to-text but lacks openvino_encoder_model\.xml"):
