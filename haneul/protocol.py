@@ -170,6 +170,7 @@ class Connection(asyncio.Protocol):
             return
         if not self._parser.should_keep_alive():
             self._is_last = True
+        self._read_on()  # what was left of a large body came in one piece: the next may come
         call.whole()
         if call.is_answered:
             self._next()
@@ -179,6 +180,9 @@ class Connection(asyncio.Protocol):
         """The body is read from now on; a client that waits to be asked for it is asked."""
         if is_expected:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._read_on()
+
+    def _read_on(self) -> None:
         if self._is_paused:
             self._is_paused = False
             self._transport.resume_reading()

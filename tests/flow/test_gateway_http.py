@@ -269,6 +269,20 @@ async def test_a_body_nobody_reads_that_ends_soon_leaves_the_connection_in_use(
     assert (await plain.answer())[0] == 200
 
 
+async def test_a_large_body_that_was_there_before_it_was_wanted_leaves_the_connection_in_use(
+    cloud, connect
+):
+    engine = await cloud.add_engine()
+    body = {"model": engine.models[0], "messages": [{"role": "user", "content": "x" * 265_000}]}
+    for _ in range(4):
+        made = await cloud.make_key()  # who that is has to be read from the database first
+        plain = await connect(cloud.cloud.port)
+        for _ in range(2):
+            data = json.dumps(body).encode()
+            await plain.send(post("/v1/chat/completions", data, secret=made.secret))
+            assert (await plain.answer(within_s=5))[0] == 200
+
+
 async def test_a_chunked_body_beyond_the_limit_is_413(start_cloud, connect):
     cloud = await start_cloud(body_max_bytes=10_000)
     key = await cloud.make_key()
