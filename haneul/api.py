@@ -6,7 +6,7 @@ them, and a test holds the three together.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -70,6 +70,7 @@ class Api:
         pages: dict[str, Page],
         default_model: Callable[[], str],
         refresh: Callable[[], Awaitable[None]],
+        more: Mapping[str, dict[str, Handler]] | None = None,  # addresses with files of their own
     ) -> None:
         self.gateway = gateway
         self.database = database
@@ -79,6 +80,7 @@ class Api:
         self.pages = pages
         self.default_model = default_model
         self.refresh = refresh
+        self.more = more or {}
         self.started_us = now_us()
         self.anthropic = anthropic.Pages(gateway)
 
@@ -88,6 +90,7 @@ class Api:
         return {
             **pages,
             **self.anthropic.routes(),
+            **self.more,
             "/healthz": {"GET": self.healthz},
             "/readyz": {"GET": self.readyz},
             "/metrics": {"GET": self.prometheus},

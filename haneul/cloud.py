@@ -41,6 +41,10 @@ from haneul.services.keyring import Keyring
 from haneul.services.keys import read_pepper
 from haneul.services.ledger import Ledger, recover
 from haneul.services.metrics import Metrics
+from haneul.services.responses.addresses import ResponseAddresses
+from haneul.services.responses.dialect import Responses
+from haneul.services.responses.kept import Kept
+from haneul.services.retention import Retention
 from haneul.services.roster import Roster
 from haneul.services.sessions import Sessions
 from haneul.services.targets import Target, Targets
@@ -162,6 +166,15 @@ class Cloud:
         public = _public_socket(config.host, config.port)
         self.port = public.getsockname()[1]
         own = _own_socket(places.cloud_socket(config.home))
+        kept = Kept(
+            self.database,
+            room_bytes=config.responses_max_bytes,
+            days=config.responses_days,
+            chain_max_bytes=config.body_max_bytes,
+        )
+        self.dialects = dialects.every({"/v1/responses": Responses(kept)})
+        retention = Retention([kept.forget])
+        self._stack.push_async_callback(retention.aclose)
         self.api = Api(
             self.gateway,
             database=self.database,
@@ -171,8 +184,9 @@ class Cloud:
             pages=read_pages(),
             default_model=lambda: self.default_model,
             refresh=self.roster.refresh,
+            more=ResponseAddresses(self.gateway, kept).routes(),
         )
-        server = Server(self.gateway, self.api, dialects.every())
+        server = Server(self.gateway, self.api, self.dialects)
         listener = Listener(server, server.errors)
         self._stack.push_async_callback(_shut, listener, config, places.cloud_socket(config.home))
         await listener.open([public, own])

@@ -9,6 +9,7 @@ import msgspec
 from haneul import __version__
 from haneul.base.wire import ChatRequest, CompletionRequest, EmbeddingRequest
 from haneul.services.anthropic.wire import CountRequest, MessagesRequest
+from haneul.services.responses.request import ResponseRequest
 
 REF = "#/components/schemas/{name}"
 BODIES = {
@@ -17,6 +18,7 @@ BODIES = {
     "/v1/embeddings": EmbeddingRequest,
     "/v1/messages": MessagesRequest,
     "/v1/messages/count_tokens": CountRequest,
+    "/v1/responses": ResponseRequest,
 }
 # method, address, what it does, whether it needs a key
 ADDRESSES = [
@@ -25,6 +27,10 @@ ADDRESSES = [
     ("post", "/v1/embeddings", "Turns texts into vectors.", True),
     ("post", "/v1/messages", "Answers a chat in Anthropic's protocol.", True),
     ("post", "/v1/messages/count_tokens", "Counts a prompt's tokens.", True),
+    ("post", "/v1/responses", "Answers a conversation, whole or as typed events.", True),
+    ("get", "/v1/responses/{id}", "A response that is kept.", True),
+    ("delete", "/v1/responses/{id}", "Forgets a response.", True),
+    ("get", "/v1/responses/{id}/input_items", "What a response was asked with.", True),
     ("get", "/v1/models", "The models this key may use.", True),
     ("get", "/v1/models/{model}", "One model.", True),
     ("get", "/haneul/v1/me", "The key that asks: budget, spent, rates.", True),
@@ -108,8 +114,8 @@ def _operation(address: str, text: str, needs_key: bool) -> dict[str, Any]:
     }
     if needs_key:
         operation["security"] = [{"key": []}]
-    if address.endswith("}"):
-        name = address.rpartition("{")[2].rstrip("}")
+    if "{" in address:
+        name = address.partition("{")[2].partition("}")[0]
         schema = {"type": "string"}
         operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": schema}]
     if address in BODIES:

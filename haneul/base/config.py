@@ -49,6 +49,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     idle_s: Seconds = 60  # between two chunks, from the engine or to the client
     drain_s: Seconds = 10  # for running requests when the cloud is told to stop
 
+    responses_days: Annotated[int, Meta(ge=1, le=3650)] = 30  # kept after its last use
+    responses_max_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 256 << 20  # kept for a key
+
     log_level: Level = "info"  # the least that is logged
 
 

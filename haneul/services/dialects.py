@@ -29,10 +29,10 @@ class Dialects:
         return self._plain
 
 
-def every() -> Dialects:
-    """All dialects that need nothing but the request."""
+def every(more: Mapping[str, Dialect] | None = None) -> Dialects:
+    """All dialects that need nothing but the request, and those that come ready."""
     anthropic = Anthropic()
     return Dialects(
-        at={**openai.DIALECTS, MESSAGES: anthropic},
+        at={**openai.DIALECTS, MESSAGES: anthropic, **(more or {})},
         errors_below={MESSAGES: anthropic},
     )

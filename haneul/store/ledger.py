@@ -46,6 +46,7 @@ class RequestRow(Struct, frozen=True, kw_only=True):
     finished_us: int
     tenant_id: str = "default"
     user_id: str | None = None
+    share_millionths: int = 1_000_000
 
 
 class ChipHourRow(Struct, frozen=True, kw_only=True):
