@@ -129,6 +129,10 @@ def maker_for(spec: WorkerSpec) -> Maker:
             from haneul.engine.media.drawing import DiffusionDrawing
 
             return DiffusionDrawing(Path(spec.file), threads=spec.threads)
+        if spec.kernel == "text-to-speech":
+            from haneul.engine.media.speaking import SpeechSpeaking
+
+            return SpeechSpeaking(Path(spec.file), threads=spec.threads)
         from haneul.engine.media.hearing import WhisperHearing
 
         return WhisperHearing(Path(spec.file), threads=spec.threads)

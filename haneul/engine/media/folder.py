@@ -9,7 +9,7 @@ import msgspec
 
 from haneul.base.errors import BrokenFile
 
-Kind = Literal["speech-to-text", "text-to-image"]
+Kind = Literal["speech-to-text", "text-to-speech", "text-to-image"]
 JSON_MAX_BYTES = 4 << 20
 
 # Optimum's layout, whole: a graph is an .xml with its weights in the .bin beside it.
@@ -23,6 +23,11 @@ _WHISPER = (
     "config.json",
     "generation_config.json",
     "preprocessor_config.json",
+)
+_SPEECHT5 = tuple(
+    f"openvino_{part}.{ending}"
+    for part in ("encoder_model", "decoder_model", "postnet", "vocoder")
+    for ending in ("xml", "bin")
 )
 _GRAPH = ("openvino_model.xml", "openvino_model.bin", "config.json")
 
@@ -69,6 +74,8 @@ def _meant(folder: Path) -> tuple[Kind, tuple[str, ...]]:
     stated = str(read_json(folder / "config.json").get("model_type"))[:64]
     if stated == "whisper":
         return "speech-to-text", _WHISPER
+    if stated == "speecht5":
+        return "text-to-speech", (*_SPEECHT5, "openvino_tokenizer.xml")
     raise BrokenFile(f"A folder with a model of type '{stated}' is not served. {served}")
 
 

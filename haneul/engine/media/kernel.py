@@ -13,13 +13,18 @@ from haneul.engine.kernel import Facts
 from haneul.engine.media.folder import Kind
 from haneul.engine.media.to_draw import Draws
 from haneul.engine.media.to_hear import Hears
+from haneul.engine.media.to_say import Says
 from haneul.engine.worker.job import WorkerSpec
 from haneul.engine.worker.process import WorkerProcess
 
-Can = Hears | Draws
-C = TypeVar("C", Hears, Draws)
+Can = Hears | Says | Draws
+C = TypeVar("C", Hears, Says, Draws)
 T = TypeVar("T")
-_CAN: dict[Kind, type[Can]] = {"speech-to-text": Hears, "text-to-image": Draws}
+_CAN: dict[Kind, type[Can]] = {
+    "speech-to-text": Hears,
+    "text-to-speech": Says,
+    "text-to-image": Draws,
+}
 
 
 class MediaKernel:

@@ -15,6 +15,8 @@ class MediaMeters:
         self.requests: Counter[tuple[str, int]] = Counter()
         self.hang_ups = 0
         self.heard_ms = 0  # of the sounds that went to the model
+        self.characters = 0  # of the texts that were given to be said
+        self.said_ms = 0  # of the sounds that came of them
         self.images = self.pixels = 0  # asked of the model
 
     def text(self, slots: Slots) -> str:
@@ -27,6 +29,9 @@ class MediaMeters:
             *one("hang_ups_total", "counter", "Requests whose client left", self.hang_ups),
             *head("audio_heard_seconds_total", "counter", "Seconds of sound given to the model"),
             f"haneul_engine_audio_heard_seconds_total {self.heard_ms / 1000:.3f}",
+            *one("characters_total", "counter", "Characters to be said", self.characters),
+            *head("audio_said_seconds_total", "counter", "Seconds of sound made of them"),
+            f"haneul_engine_audio_said_seconds_total {self.said_ms / 1000:.3f}",
             *one("images_total", "counter", "Images asked of the model", self.images),
             *head("image_pixels_total", "counter", "Their pixels"),
             f"haneul_engine_image_pixels_total {self.pixels}",

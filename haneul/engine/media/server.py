@@ -18,12 +18,15 @@ from haneul.engine.media.meters import MediaMeters
 from haneul.engine.media.multipart import read_form
 from haneul.engine.media.to_draw import Drawing, Draws, accept_drawing
 from haneul.engine.media.to_hear import Hearing, Hears, Task, accept_hearing
+from haneul.engine.media.to_say import KINDS as SAID_KINDS
+from haneul.engine.media.to_say import Said, Says, accept_saying
 from haneul.engine.media.transcript import KINDS, Heard, told
 from haneul.engine.slots import Slots
 
-# A model that needs more than four times as long as the sound lasts, or two minutes for a step of
-# a million pixels, is too large for its machine.
+# A model that needs more than four times as long as the sound lasts, half a second for a character,
+# or two minutes for a step of a million pixels, is too large for its machine.
 HEAR_S, HEAR_FACTOR = 60.0, 4.0
+SAY_S, SAY_FACTOR_S = 60.0, 0.5
 DRAW_S, DRAW_FACTOR_S = 60.0, 120.0
 
 
@@ -94,6 +97,23 @@ class MediaEngine(Front):
         parts = read_form(call.body, call.content_type)
         return accept_hearing(parts, task, self._kernel.can(Hears))
 
+    async def _say(self, call: Call, answer: Answer) -> None:
+        self.check_ready()
+        asked = accept_saying(call.body, self._kernel.can(Says))
+        self._check_model(asked.model)
+        with self.slots.admit():
+            async with self.slots.place():
+                self.meters.characters += len(asked.text)
+                within_s = SAY_S + SAY_FACTOR_S * len(asked.text)
+                said = await self._kernel.make(asked, Said, within_s=within_s)
+        self.meters.said_ms += said.duration_ms
+        await answer.whole(
+            said.data,
+            SAID_KINDS[asked.form],
+            x_haneul_characters=str(len(asked.text)),
+            x_haneul_audio_ms=str(said.duration_ms),
+        )
+
     async def _draw(self, call: Call, answer: Answer) -> None:
         self.check_ready()
         asked = accept_drawing(call.body, self._kernel.can(Draws))
@@ -115,6 +135,8 @@ class MediaEngine(Front):
     def _addresses(self, kind: Kind) -> dict[str, tuple[str, Handler]]:
         if kind == "text-to-image":
             return {"/v1/images/generations": ("POST", self._draw)}
+        if kind == "text-to-speech":
+            return {"/v1/audio/speech": ("POST", self._say)}
         return {
             "/v1/audio/transcriptions": ("POST", self._transcribe),
             "/v1/audio/translations": ("POST", self._translate),
