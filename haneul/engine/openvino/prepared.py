@@ -20,7 +20,7 @@ from haneul.engine.openvino.stand_in import write_stand_in
 from haneul.engine.worker.stepper import CannotServe
 
 KEPT = 4
-FORM = "2"  # of what is written here; another number makes all anew
+FORM = "3"  # of what is written here; another number makes all anew
 MODEL = "openvino_model.xml"
 
 
