@@ -36,6 +36,8 @@ ADDRESSES = [
     ("get", "/haneul/v1/me", "The key that asks: budget, spent, rates.", True),
     ("get", "/haneul/v1/usage", "Sums and newest requests.", True),
     ("get", "/haneul/v1/requests/{id}", "The record of one request.", True),
+    ("get", "/haneul/v1/invoices", "The tenant's invoices; scope billing.", True),
+    ("get", "/haneul/v1/invoices/{number}", "One invoice with its lines; scope billing.", True),
     ("get", "/haneul/v1/status", "Chips, models, version; scope admin.", True),
     ("post", "/haneul/v1/models/start", "Loads a model; scope admin.", True),
     ("post", "/haneul/v1/models/stop", "Unloads a model; scope admin.", True),

@@ -77,7 +77,8 @@ def add(
         cached_nano=parse_money(price_cached if price_cached is not None else price_in),
         output_nano=parse_money(price_out),
         basis='{"source":"given with the engine"}',
-        created_us=now_us(),
+        created_us=(now := now_us()),
+        from_us=now,
     )
     store = database(settings)
     store.run(queries.put, row)

@@ -11,7 +11,9 @@ from haneul.base.errors import BadRequest
 from haneul.base.units import MILLION, now_us, parse_money, show_money, show_time
 from haneul.cli.command import command, config, database, json_option
 from haneul.cli.show import print_json, print_table
+from haneul.cli.tenants import role_option, tenant_option
 from haneul.services import keys as keys_service
+from haneul.services import tenants
 from haneul.services.keys import DEFAULT_SCOPES, SCOPES, Key, Terms
 from haneul.store import keys as queries
 
@@ -30,8 +32,12 @@ UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
     "scopes",
     multiple=True,
     type=click.Choice(sorted(SCOPES)),
-    help=f"What it may do; without: {' and '.join(DEFAULT_SCOPES)}.",
+    help=f"What it may do; without: what its role may, or {' and '.join(DEFAULT_SCOPES)}.",
 )
+@tenant_option
+@click.option("--user", metavar="NAME", help="Who of the tenant it is for, by name or id.")
+@role_option
+@click.option("--app", metavar="NAME", help="The one app it is for.")
 @json_option
 def create(
     name: str,
@@ -41,10 +47,16 @@ def create(
     expires: str | None,
     models: tuple[str, ...],
     scopes: tuple[str, ...],
+    tenant: str,
+    user: str | None,
+    role: str | None,
+    app: str | None,
     as_json: bool,
 ) -> None:
     """Makes a key and shows it, this once."""
     settings = config()
+    store = database(settings)
+    store.run(tenants.find, tenant)
     terms = Terms(
         scopes=scopes or None,
         models=models or None,
@@ -52,8 +64,11 @@ def create(
         requests_per_minute=rpm,
         tokens_per_minute=tpm,
         expires_us=None if expires is None else now_us() + _seconds(expires) * MILLION,
+        tenant_id=tenant,
+        user_id=None if user is None else store.run(tenants.find_user, tenant, user).id,
+        role=role,
+        app=app,
     )
-    store = database(settings)
     pepper = keys_service.read_pepper(settings.home)
     made = store.run(
         lambda connection: keys_service.create(connection, pepper, name, terms, actor="cli")
@@ -66,12 +81,13 @@ def create(
 
 
 @command("ls", example="haneul keys ls --json")
+@click.option("--tenant", metavar="ID", help="Only those of this tenant.")
 @json_option
-def ls(as_json: bool) -> None:
+def ls(tenant: str | None, as_json: bool) -> None:
     """Lists the keys, what they have spent and what they may."""
     settings = config()
     store = database(settings)
-    rows = store.run(queries.every)
+    rows = store.run(queries.every, tenant)
     spent = {row.id: store.run(queries.spent, row.id) for row in rows}
     facts = [
         {**_facts(keys_service.of_row(row), settings.currency), "spent_nano": spent[row.id]}
@@ -81,7 +97,7 @@ def ls(as_json: bool) -> None:
         print_json(facts)
         return
     print_table(
-        ("NAME", "ID", "STATE", ">SPENT", ">BUDGET", ">RPM", ">TPM", "EXPIRES", "MODELS"),
+        ("NAME", "ID", "TENANT", "STATE", ">SPENT", ">BUDGET", ">RPM", ">TPM", "EXPIRES", "MODELS"),
         [_row(fact) for fact in facts],
         empty="There are no keys yet: haneul keys create NAME --budget 5",
     )
@@ -89,12 +105,13 @@ def ls(as_json: bool) -> None:
 
 @command("revoke", example="haneul keys revoke research")
 @click.argument("name")
+@click.option("--tenant", metavar="ID", help="Whose it is, where several have one of that name.")
 @json_option
-def revoke(name: str, as_json: bool) -> None:
+def revoke(name: str, tenant: str | None, as_json: bool) -> None:
     """Ends a key, by name or id; a running cloud follows within a second."""
     settings = config()
     key = database(settings).run(
-        lambda connection: keys_service.revoke(connection, name, actor="cli")
+        lambda connection: keys_service.revoke(connection, name, actor="cli", tenant_id=tenant)
     )
     if as_json:
         print_json({"revoked": key.id, "name": key.name})
@@ -115,6 +132,9 @@ def _facts(key: Key, currency: str) -> dict[str, Any]:
         "id": key.id,
         "name": key.name,
         "state": state,
+        "tenant_id": key.tenant_id,
+        "user_id": key.user_id,
+        "app": key.app,
         "scopes": sorted(key.scopes),
         "models": sorted(key.models) if key.models is not None else None,
         "currency": currency,
@@ -130,6 +150,7 @@ def _row(fact: dict[str, Any]) -> tuple[str, ...]:
     return (
         fact["name"],
         fact["id"],
+        fact["tenant_id"],
         fact["state"],
         show_money(fact["spent_nano"], currency),
         "none" if budget is None else show_money(budget, currency),

@@ -5,7 +5,22 @@ from __future__ import annotations
 import click
 
 from haneul import __version__
-from haneul.cli import chips, doctor, engines, keys, models, running, talk, tune, up, usage
+from haneul.cli import (
+    budgets,
+    chips,
+    doctor,
+    engines,
+    invoices,
+    keys,
+    models,
+    prices,
+    running,
+    talk,
+    tenants,
+    tune,
+    up,
+    usage,
+)
 
 
 @click.group(
@@ -20,6 +35,11 @@ from haneul.cli import chips, doctor, engines, keys, models, running, talk, tune
         models.ls,
         models.rm,
         keys.keys,
+        tenants.tenants,
+        tenants.users,
+        budgets.budgets,
+        prices.prices,
+        invoices.invoices,
         engines.engines,
         usage.usage,
         usage.trace,

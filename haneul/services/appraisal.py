@@ -134,7 +134,8 @@ class Appraiser:
             price_queries.add(connection, price)
 
         await self._database.call(keep)
-        target.price = price
+        if target.price is None or not target.price.from_us:  # what was set goes before it
+            target.price = price
         self._corrections = await self._database.call(_corrections, self.chip, self._config)
         _log(target, speeds)
         return result

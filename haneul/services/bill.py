@@ -25,7 +25,7 @@ from haneul.services.ledger import Ledger
 from haneul.services.limits import Account, Left, Reservation, quota_exceeded
 from haneul.services.metrics import Metrics
 from haneul.services.openai import BYTES_PER_TOKEN, prompt_max
-from haneul.services.prices import Rates, affordable_tokens, worst_nano
+from haneul.services.prices import Rates, affordable_tokens, rates_of, worst_nano
 from haneul.services.targets import Target
 from haneul.store.ledger import RequestRow
 
@@ -207,6 +207,7 @@ class Biller:
 
     def offer(self, call: Call, key: Key, ask: Ask, target: Target) -> Offer:
         """What a target would answer the request for, and what a page keeps of it."""
+        price = target.price_at(call.received_us)
         row = RequestRow(
             **self._known(call, key, ask.name),
             model=kept(target.model),
@@ -217,11 +218,11 @@ class Biller:
             state="aborted",
             status=CLIENT_CLOSED,
             is_stream=int(ask.is_stream),
-            price_id=target.price.id if target.price else None,
+            price_id=price.id if price else None,
             end_user=kept(ask.end_user),
             finished_us=call.received_us,
         )
-        opened = Opened(row=row, rates=target.rates, hour_nano=target.hour_nano)
+        opened = Opened(row=row, rates=rates_of(price), hour_nano=target.hour_nano)
         return Offer(target, opened, prompt_max(ask, target.context_tokens))
 
     def refused(

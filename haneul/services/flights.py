@@ -219,6 +219,7 @@ def terminal(opened: Opened, counters: Counters, **ending: object) -> RequestRow
         prompt=counters.prompt_tokens,
         cached=counters.cached_tokens,
         completion=counters.completion_tokens,
+        reasoning=counters.reasoning_tokens,
     )
     return msgspec.structs.replace(
         opened.row,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from sqlalchemy import Connection
 
-from haneul.base.units import token_cost
+from haneul.base.errors import BadRequest
+from haneul.base.units import show_time, token_cost
+from haneul.store import audit
+from haneul.store import prices as queries
 from haneul.store.prices import PriceRow
 
 
@@ -14,25 +18,65 @@ class Rates(Struct, frozen=True):
     input_nano: int = 0
     cached_nano: int = 0
     output_nano: int = 0
+    reasoning_nano: int | None = None  # None: as the other tokens of an answer
+
+    @property
+    def dearest_output_nano(self) -> int:
+        """Of a token of an answer, whichever kind it turns out to be."""
+        return max(self.output_nano, self.reasoning_nano or 0)
+
+
+class PriceList(Struct, frozen=True):
+    """Every price that holds and every one that is to come."""
+
+    now: dict[tuple[str, str], PriceRow]  # by model and engine
+    later: dict[tuple[str, str], list[PriceRow]]
+
+    def of(self, model: str, engine: str) -> tuple[PriceRow | None, tuple[PriceRow, ...]]:
+        """The price of a model on an engine and those to come; its own go before the engine's."""
+        own, of_all = (model, engine), (queries.ANY_MODEL, engine)
+        later = self.later.get(own, [])
+        if (price := self.now.get(own)) is not None:
+            return price, tuple(later)
+        before_us = later[0].from_us if later else None
+        others = [
+            other
+            for other in self.later.get(of_all, [])
+            if before_us is None or other.from_us < before_us
+        ]
+        return self.now.get(of_all), (*others, *later)
+
+
+def read_prices(connection: Connection, *, at_us: int) -> PriceList:
+    """The price list as the store holds it at a moment."""
+    now = {(row.model, row.engine): row for row in queries.all_in_force(connection, at_us=at_us)}
+    later: dict[tuple[str, str], list[PriceRow]] = {}
+    for row in queries.upcoming(connection, after_us=at_us):
+        later.setdefault((row.model, row.engine), []).append(row)
+    return PriceList(now, later)
 
 
 def rates_of(price: PriceRow | None) -> Rates:
     """The rates of a price; nothing costs nothing until a price is known."""
     if price is None:
         return Rates()
-    return Rates(price.input_nano, price.cached_nano, price.output_nano)
+    return Rates(price.input_nano, price.cached_nano, price.output_nano, price.reasoning_nano)
 
 
-def cost_nano(rates: Rates, *, prompt: int, cached: int, completion: int) -> int:
+def cost_nano(
+    rates: Rates, *, prompt: int, cached: int, completion: int, reasoning: int = 0
+) -> int:
     """The cost of one request. Cached tokens are part of the prompt; reasoning of the completion.
 
     Rounded half up to a whole nano-unit, once for the sum.
     """
+    thought = 0 if rates.reasoning_nano is None else min(reasoning, completion)
     return token_cost(
         [
             (prompt - cached, rates.input_nano),
             (cached, rates.cached_nano),
-            (completion, rates.output_nano),
+            (completion - thought, rates.output_nano),
+            (thought, rates.reasoning_nano or 0),
         ]
     )
 
@@ -40,7 +84,7 @@ def cost_nano(rates: Rates, *, prompt: int, cached: int, completion: int) -> int
 def worst_nano(rates: Rates, *, prompt_max: int, completion_max: int) -> int:
     """The most a request can cost: nothing of its prompt cached, every token used."""
     dearest = max(rates.input_nano, rates.cached_nano)
-    return token_cost([(prompt_max, dearest), (completion_max, rates.output_nano)])
+    return token_cost([(prompt_max, dearest), (completion_max, rates.dearest_output_nano)])
 
 
 def affordable_tokens(rates: Rates, *, prompt_max: int, remaining_nano: int, limit: int) -> int:
@@ -48,7 +92,21 @@ def affordable_tokens(rates: Rates, *, prompt_max: int, remaining_nano: int, lim
     left = remaining_nano - worst_nano(rates, prompt_max=prompt_max, completion_max=0)
     if left < 0:
         return 0
-    if rates.output_nano == 0:
+    dearest = rates.dearest_output_nano
+    if dearest == 0:
         return limit
     # Rounding the sum can add one nano-unit, so one is kept back.
-    return min(limit, max(0, left - 1) * 1_000_000 // rates.output_nano)
+    return min(limit, max(0, left - 1) * 1_000_000 // dearest)
+
+
+def set_price(connection: Connection, row: PriceRow, *, actor: str) -> None:
+    """Adds a price that somebody chose. Raises BadRequest for one that begins before now."""
+    if row.from_us < row.created_us:
+        raise BadRequest(
+            "A price cannot begin in the past: requests were billed at another.", param="from"
+        )
+    if not row.model or not row.engine:
+        raise BadRequest("A price is of a model on an engine.", param="model")
+    queries.add(connection, row)
+    said = f"{row.model} on {row.engine} from {show_time(row.from_us)}"
+    audit.note(connection, actor, "price.set", row.id, said)

@@ -17,6 +17,7 @@ from haneul.base.config import Config
 from haneul.base.errors import HaneulError, NotEnoughMemory
 from haneul.base.log import logger
 from haneul.base.places import logs, socket_folder
+from haneul.base.units import now_us
 from haneul.chips.chip import Chip
 from haneul.chips.detect import cpu_of
 from haneul.chips.footprint import fits, footprint
@@ -24,6 +25,7 @@ from haneul.chips.host import read_host
 from haneul.chips.shape import Shape
 from haneul.models.hub import shape
 from haneul.services.gate import Gate
+from haneul.services.prices import PriceList, read_prices
 from haneul.services.remote import PlainTransport, Transport
 from haneul.services.replica import FAILED, READY, STOPPED, Replica, Spec
 from haneul.services.specs import context, spec_of
@@ -33,7 +35,6 @@ from haneul.services.tune.kept import setup_for
 from haneul.services.tune.setup import Setup
 from haneul.store import engines as engine_queries
 from haneul.store import models as model_queries
-from haneul.store import prices as price_queries
 from haneul.store.database import Database
 from haneul.store.engines import EngineRow
 from haneul.store.models import ModelRow
@@ -53,7 +54,7 @@ class Known(Struct, frozen=True):
 
     models: list[ModelRow]
     engines: list[EngineRow]
-    prices: dict[tuple[str, str], PriceRow]
+    prices: PriceList
     setups: dict[str, Setup]  # what tuning chose, by digest
 
 
@@ -113,14 +114,11 @@ class Roster:
         for row in known.models:
             target_here = self._targets.embedded(row.name) or self._add(row)
             self._follow_setup(target_here, row)
-            found = known.prices.get((row.name, EMBEDDED))
+            found, target_here.upcoming = known.prices.of(row.name, EMBEDDED)
             target_here.price = found or target_here.price or await self._priced(row)
         self._targets.set_remote(
             known.engines,
-            lambda row, model: (
-                known.prices.get((model, row.name))
-                or known.prices.get((price_queries.ANY_MODEL, row.name))
-            ),
+            lambda row, model: known.prices.of(model, row.name),
             self._remote,
         )
 
@@ -210,7 +208,7 @@ class Roster:
             await asyncio.sleep(RETRY_CHANGE_S)
         else:
             if self._targets.embedded(row.name) is old:
-                new.price = old.price
+                new.price, new.upcoming = old.price, old.upcoming
                 self._targets.put_embedded(new)
                 log.info("setup_taken", model=row.name, setup=new.replica.spec.setup)
                 self._retire(old)
@@ -283,8 +281,4 @@ async def _stop_when_idle(target: Target) -> None:
 def _read(connection: Connection) -> Known:
     models = model_queries.every(connection)
     engines = engine_queries.every(connection)
-    wanted = [(row.name, EMBEDDED) for row in models] + [
-        (price_queries.ANY_MODEL, row.name) for row in engines
-    ]
-    found = {pair: price_queries.in_force(connection, *pair) for pair in wanted}
-    return Known(models, engines, {pair: price for pair, price in found.items() if price}, {})
+    return Known(models, engines, read_prices(connection, at_us=now_us()), {})

@@ -40,7 +40,8 @@ class Target(Struct, kw_only=True, eq=False):
     gate: Gate
     ready: Callable[[float], Awaitable[None]]
     currency: str
-    price: PriceRow | None = None
+    price: PriceRow | None = None  # that held when the store was last read
+    upcoming: tuple[PriceRow, ...] = ()  # that begin later, the first to begin first
     digest: str | None = None
     engine_version: str | None = None
     chip: str | None = None
@@ -52,6 +53,11 @@ class Target(Struct, kw_only=True, eq=False):
     def rates(self) -> Rates:
         """Nano-units per million tokens, in force now."""
         return rates_of(self.price)
+
+    def price_at(self, at_us: int) -> PriceRow | None:
+        """The price in force at a moment, to the microsecond."""
+        begun = [price for price in self.upcoming if price.from_us <= at_us]
+        return begun[-1] if begun else self.price
 
     @property
     def hour_nano(self) -> int:
@@ -114,7 +120,7 @@ class Targets:
         return self._embedded.pop(model, None)
 
     def set_remote(
-        self, rows: list[EngineRow], prices: Callable[[EngineRow, str], PriceRow | None], make: Make
+        self, rows: list[EngineRow], prices: Callable[[EngineRow, str], Prices], make: Make
     ) -> None:
         """Follows the engines in the store: new ones are added, changed ones replaced."""
         for name in self._rows.keys() - {row.name for row in rows}:
@@ -129,7 +135,7 @@ class Targets:
                     log.warning("engine_unusable", engine=row.name, reason=error.message)
                 self._rows[row.name] = row
             for target in self._remote[row.name]:
-                target.price = prices(row, target.upstream_model)
+                target.price, target.upcoming = prices(row, target.upstream_model)
 
     def _remote_targets(self, row: EngineRow, make: Make) -> list[Target]:
         transport = self._transport(row)
@@ -158,6 +164,7 @@ class Targets:
             await self._session.close()
 
 
+Prices = tuple[PriceRow | None, tuple[PriceRow, ...]]  # in force, and those to come
 Make = Callable[[EngineRow, str, Transport], Target]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import BigInteger, Connection, Integer, func, insert, select
+from sqlalchemy import BigInteger, Connection, Integer, Select, func, insert, select
 
 from haneul.store import schema, spending
 from haneul.store.rows import all_rows, one_row
@@ -92,33 +93,41 @@ def known(connection: Connection, ids: Sequence[str]) -> set[str]:
 
 
 def find(
-    connection: Connection, request_id: str, *, key_id: str | None = None
+    connection: Connection,
+    request_id: str,
+    *,
+    key_id: str | None = None,
+    tenant_id: str | None = None,
 ) -> RequestRow | None:
     """By request id, or by the id inside the answer (chatcmpl-…), which engines may repeat.
 
-    Of one key or of all; of several answers with that id the newest.
+    Of one key, of one tenant or of all; of several answers with that id the newest.
     """
     column = schema.request.c
     mine = select(schema.request).order_by(column.received_us.desc()).limit(1)
-    if key_id is not None:
-        mine = mine.where(column.key_id == key_id)
+    mine = _of(mine, key_id, tenant_id)
     return one_row(connection, mine.where(column.id == request_id), RequestRow) or one_row(
         connection, mine.where(column.upstream_id == request_id), RequestRow
     )
 
 
-def recent(connection: Connection, *, key_id: str | None, limit: int) -> list[RequestRow]:
-    """The newest records, of one key or of all."""
+def recent(
+    connection: Connection, *, key_id: str | None, tenant_id: str | None = None, limit: int
+) -> list[RequestRow]:
+    """The newest records, of one key, of one tenant or of all."""
     column = schema.request.c
     newest_first = (column.received_us.desc(), column.id.desc())
     statement = select(schema.request).order_by(*newest_first).limit(limit)
-    if key_id is not None:
-        statement = statement.where(column.key_id == key_id)
-    return all_rows(connection, statement, RequestRow)
+    return all_rows(connection, _of(statement, key_id, tenant_id), RequestRow)
 
 
 def usage(
-    connection: Connection, *, since_us: int, until_us: int, key_id: str | None = None
+    connection: Connection,
+    *,
+    since_us: int,
+    until_us: int,
+    key_id: str | None = None,
+    tenant_id: str | None = None,
 ) -> list[UsageRow]:
     """Sums per key, model and engine over requests received in [since, until)."""
     column = schema.request.c
@@ -143,9 +152,17 @@ def usage(
         .group_by(*groups)
         .order_by(func.sum(column.cost_nano).desc())
     )
+    return all_rows(connection, _of(statement, key_id, tenant_id), UsageRow)
+
+
+def _of(statement: Select[Any], key_id: str | None, tenant_id: str | None) -> Select[Any]:
+    """Only the records of a key or of a tenant, where one is said."""
+    column = schema.request.c
     if key_id is not None:
         statement = statement.where(column.key_id == key_id)
-    return all_rows(connection, statement, UsageRow)
+    if tenant_id is not None:
+        statement = statement.where(column.tenant_id == tenant_id)
+    return statement
 
 
 def append_chip_hour(connection: Connection, row: ChipHourRow) -> None:

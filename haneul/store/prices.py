@@ -1,15 +1,25 @@
-"""Queries about prices: append-only versions, the newest of a model on an engine in force."""
+"""Queries about prices: append-only versions, each in force from its moment until the next.
+
+A price that was set begins at `from_us`; a computed one has 0 there and holds until somebody sets
+one. Of two with the same beginning the later made holds.
+"""
 
 from __future__ import annotations
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
+from haneul.base.units import now_us
 from haneul.store import schema
 from haneul.store.rows import all_rows, one_row
 
 ANY_MODEL = "*"  # the price of an engine's models that have none of their own
+NEWEST_FIRST = (
+    schema.price.c.from_us.desc(),
+    schema.price.c.created_us.desc(),
+    schema.price.c.id.desc(),
+)
 
 
 class PriceRow(Struct, frozen=True, kw_only=True):
@@ -25,6 +35,8 @@ class PriceRow(Struct, frozen=True, kw_only=True):
     hour_nano: int = 0
     basis: str = "{}"
     created_us: int
+    reasoning_nano: int | None = None  # None: as the other tokens of an answer
+    from_us: int = 0  # 0: computed, not set
 
 
 def add(connection: Connection, row: PriceRow) -> None:
@@ -36,20 +48,43 @@ def get(connection: Connection, price_id: str) -> PriceRow | None:
     return one_row(connection, statement, PriceRow)
 
 
-def in_force(connection: Connection, model: str, engine: str) -> PriceRow | None:
-    """The newest price of the model on the engine."""
+def in_force(
+    connection: Connection, model: str, engine: str, *, at_us: int | None = None
+) -> PriceRow | None:
+    """The price of the model on the engine at a moment; without one, now."""
     column = schema.price.c
     statement = (
         select(schema.price)
-        .where(column.model == model, column.engine == engine)
-        .order_by(column.created_us.desc(), column.id.desc())
+        .where(
+            column.model == model,
+            column.engine == engine,
+            column.from_us <= (now_us() if at_us is None else at_us),
+        )
+        .order_by(*NEWEST_FIRST)
         .limit(1)
     )
     return one_row(connection, statement, PriceRow)
 
 
-def history(connection: Connection, model: str) -> list[PriceRow]:
-    """Every price a model ever had, newest first."""
+def all_in_force(connection: Connection, *, at_us: int) -> list[PriceRow]:
+    """The price of every model on every engine at a moment."""
     column = schema.price.c
-    statement = select(schema.price).where(column.model == model).order_by(column.created_us.desc())
-    return all_rows(connection, statement, PriceRow)
+    rank = func.row_number().over(partition_by=(column.model, column.engine), order_by=NEWEST_FIRST)
+    ranked = select(column.id, rank.label("rank")).where(column.from_us <= at_us).subquery()
+    first = select(ranked.c.id).where(ranked.c.rank == 1)
+    return all_rows(connection, select(schema.price).where(column.id.in_(first)), PriceRow)
+
+
+def upcoming(connection: Connection, *, after_us: int) -> list[PriceRow]:
+    """Prices that begin after a moment, the first to begin first."""
+    column = schema.price.c
+    statement = select(schema.price).where(column.from_us > after_us)
+    return all_rows(connection, statement.order_by(column.from_us, column.created_us), PriceRow)
+
+
+def history(connection: Connection, model: str | None = None) -> list[PriceRow]:
+    """Every price a model ever had, or of all models, newest first."""
+    statement = select(schema.price)
+    if model is not None:
+        statement = statement.where(schema.price.c.model == model)
+    return all_rows(connection, statement.order_by(*NEWEST_FIRST), PriceRow)

@@ -15,7 +15,9 @@ from haneul.store.ledger import RequestRow
 
 TOKENS = st.integers(0, (1 << 31) - 1)
 NANO_PER_MILLION = st.integers(0, 10**15)
-RATES = st.builds(Rates, NANO_PER_MILLION, NANO_PER_MILLION, NANO_PER_MILLION)
+RATES = st.builds(
+    Rates, NANO_PER_MILLION, NANO_PER_MILLION, NANO_PER_MILLION, st.none() | NANO_PER_MILLION
+)
 
 
 @st.composite
@@ -68,6 +70,27 @@ def test_no_request_costs_more_than_was_set_aside_for_it(rates, use, data):
     assert cost_nano(rates, prompt=prompt, cached=cached, completion=completion) <= worst
 
 
+@given(RATES, uses(), st.data())
+def test_reasoning_costs_its_own_price_where_one_is_set_and_never_more_than_was_held(
+    rates, use, data
+):
+    prompt, cached, completion = use
+    reasoning = data.draw(st.integers(0, completion))
+    cost = cost_nano(
+        rates, prompt=prompt, cached=cached, completion=completion, reasoning=reasoning
+    )
+    own = rates.output_nano if rates.reasoning_nano is None else rates.reasoning_nano
+    true = exact(rates, *use) + Fraction(reasoning * (own - rates.output_nano), MILLION)
+    assert abs(cost - true) <= Fraction(1, 2)
+    assert cost <= worst_nano(rates, prompt_max=prompt, completion_max=completion)
+    more_than_all = cost_nano(
+        rates, prompt=prompt, cached=cached, completion=completion, reasoning=completion + 5
+    )
+    assert more_than_all == cost_nano(
+        rates, prompt=prompt, cached=cached, completion=completion, reasoning=completion
+    )
+
+
 @given(RATES, st.integers(0, 1 << 20), st.integers(0, 10**18), st.integers(1, 1 << 20))
 def test_what_a_budget_pays_for_can_be_set_aside_and_hardly_a_token_less(
     rates, prompt_max, remaining, limit
@@ -76,8 +99,8 @@ def test_what_a_budget_pays_for_can_be_set_aside_and_hardly_a_token_less(
     assert 0 <= tokens <= limit
     if tokens:
         assert worst_nano(rates, prompt_max=prompt_max, completion_max=tokens) <= remaining
-    if tokens < limit and rates.output_nano:
-        two_nano_units = -(-2 * MILLION // rates.output_nano)
+    if tokens < limit and rates.dearest_output_nano:
+        two_nano_units = -(-2 * MILLION // rates.dearest_output_nano)
         beyond = tokens + two_nano_units + 1
         assert worst_nano(rates, prompt_max=prompt_max, completion_max=beyond) >= remaining
 

@@ -214,6 +214,25 @@ def test_of_two_prices_at_one_moment_the_later_made_is_in_force(database):
     assert database.run(prices.in_force, "*", "e") == second
 
 
+def test_a_price_that_begins_later_takes_effect_by_itself_and_a_set_one_before_a_computed(database):
+    computed = price_row(created_us=1)
+    chosen = price_row(created_us=2, from_us=10)
+    later = price_row(created_us=3, from_us=20, reasoning_nano=9)
+    measured_again = price_row(created_us=4)
+    other = price_row(model="m", created_us=1)
+    for row in (computed, chosen, later, measured_again, other):
+        database.run(prices.add, row)
+
+    def held(at_us):
+        one = database.run(lambda c: prices.in_force(c, "*", "e", at_us=at_us))
+        every = database.run(lambda c: prices.all_in_force(c, at_us=at_us))
+        assert {row.id for row in every} == {one.id, other.id}
+        return one
+
+    assert [held(at) for at in (9, 10, 19, 20)] == [measured_again, chosen, chosen, later]
+    assert database.run(lambda c: prices.upcoming(c, after_us=10)) == [later]
+
+
 def test_keys_are_found_by_id_and_by_the_name_of_a_live_one(database):
     one, two = key_row(), key_row(id="k2", name="two", budget_nano=BIG, models='["m"]')
     for row in (one, two):
