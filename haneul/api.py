@@ -22,13 +22,18 @@ from haneul.console.pages import Page
 from haneul.openapi import document
 from haneul.services.anthropic import pages as anthropic
 from haneul.services.call import JSON, Call
-from haneul.services.chat import Gateway
-from haneul.services.keyring import require
+from haneul.services.chat import APP, Gateway
+from haneul.services.invoices import find as find_invoice
+from haneul.services.keyring import from_app, require
+from haneul.services.keys import Key
 from haneul.services.ledger import Ledger
+from haneul.services.limits import Left
 from haneul.services.metrics import CONTENT_TYPE, Metrics
+from haneul.services.periods import renews_us
 from haneul.services.replica import READY
 from haneul.services.sessions import COOKIE, LIFE_S, PAGE_HEADER
 from haneul.services.targets import Target
+from haneul.store import invoices as invoice_queries
 from haneul.store import ledger as ledger_queries
 from haneul.store.database import Database
 from haneul.store.prices import PriceRow
@@ -102,6 +107,8 @@ class Api:
             "/haneul/v1/me": {"GET": self.me},
             "/haneul/v1/usage": {"GET": self.usage},
             "/haneul/v1/requests/": {"GET": self.request},
+            "/haneul/v1/invoices": {"GET": self.invoices},
+            "/haneul/v1/invoices/": {"GET": self.invoice},
             "/haneul/v1/models/start": {"POST": self.start},
             "/haneul/v1/models/stop": {"POST": self.stop},
         }
@@ -190,7 +197,7 @@ class Api:
 
     async def me(self, call: Call) -> None:
         """The key that asks: its budget and what it has spent."""
-        key = await self.gateway.who(call)
+        key = from_app(await self.gateway.who(call), call.headers.get(APP))
         account = await self.gateway.accounts.of(key)
         await _json(
             call,
@@ -200,7 +207,11 @@ class Api:
                 "scopes": sorted(key.scopes),
                 "models": sorted(key.models) if key.models is not None else None,
                 "currency": self.gateway.config.currency,
+                "tenant": key.tenant_id,
+                "user": key.user_id,
+                "app": key.app,
                 "budget_nano": key.budget_nano,
+                "budgets": show_budgets(account.left(key, at_us=now_us())),
                 "spent_nano": account.spent_nano,
                 "reserved_nano": account.reserved_nano,
                 "requests_per_minute": key.requests_per_minute,
@@ -211,40 +222,60 @@ class Api:
         )
 
     async def usage(self, call: Call) -> None:
-        """Sums and newest requests of this key, or of all keys for the scope 'admin'."""
+        """Sums and newest requests of this key, of its tenant, or of all: see _seen_by."""
         key = await self.gateway.who(call)
         require(key, "usage")
         query = parse_qs(call.query)
         days = _whole_number(query, "days", default=30, most=3660)
         limit = _whole_number(query, "limit", default=20, most=1000)
-        key_id = None if "admin" in key.scopes else key.id
+        whose = _seen_by(key)
         since_us = now_us() - days * DAY_US
         await self.ledger.flush()
         rows = await self.database.ask(
             lambda connection: ledger_queries.usage(
-                connection, since_us=since_us, until_us=now_us() + 1, key_id=key_id
+                connection, since_us=since_us, until_us=now_us() + 1, **whose
             )
         )
         recent = await self.database.ask(
-            lambda connection: ledger_queries.recent(connection, key_id=key_id, limit=limit)
+            lambda connection: ledger_queries.recent(connection, limit=limit, **whose)
         )
         await _json(call, {"days": days, "usage": rows, "requests": recent})
 
     async def request(self, call: Call) -> None:
-        """The record of one request of this key, or of any for the scope 'admin'."""
+        """The record of one request that this key may see; others are not there for it."""
         key = await self.gateway.who(call)
         require(key, "usage")
         request_id = call.path.removeprefix("/haneul/v1/requests/")
         if not request_id.isascii() or not request_id.isprintable() or len(request_id) > ID_MAX:
             raise BadRequest("A request id reads req_…, or as the id inside the answer.")
         await self.ledger.flush()
-        key_id = None if "admin" in key.scopes else key.id
+        whose = _seen_by(key)
         row = await self.database.ask(
-            lambda connection: ledger_queries.find(connection, request_id, key_id=key_id)
+            lambda connection: ledger_queries.find(connection, request_id, **whose)
         )
         if row is None:
             raise NotFound("There is no record of that request; it may still be running.")
         await _json(call, row)
+
+    # invoices
+    async def invoices(self, call: Call) -> None:
+        """The invoices and credit notes of the key's tenant."""
+        tenant_id = await self._biller_of(call)
+        rows = await self.database.ask(invoice_queries.every, tenant_id)
+        await _json(call, {"invoices": rows})
+
+    async def invoice(self, call: Call) -> None:
+        """One of them with its lines, by its number."""
+        tenant_id = await self._biller_of(call)
+        number = call.path.removeprefix("/haneul/v1/invoices/")
+        if not number.isascii() or not number.isdigit() or len(number) > 9:
+            raise BadRequest("An invoice is found by its number.")
+        await _json(call, await self.database.ask(find_invoice, tenant_id, int(number)))
+
+    async def _biller_of(self, call: Call) -> str:
+        key = await self.gateway.who(call)
+        require(key, "billing")
+        return key.tenant_id
 
     # the page
     async def page(self, call: Call) -> None:
@@ -284,6 +315,29 @@ class Api:
         await _json(call, {})
 
 
+def _seen_by(key: Key) -> dict[str, str | None]:
+    """Whose records a key sees: all by 'admin', its tenant's by 'billing', else its own."""
+    if "admin" in key.scopes:
+        return {"key_id": None, "tenant_id": None}
+    if "billing" in key.scopes:
+        return {"key_id": None, "tenant_id": key.tenant_id}
+    return {"key_id": key.id, "tenant_id": None}
+
+
+def show_budgets(left: list[Left]) -> list[dict[str, Any]]:
+    """What each budget that holds for a key has left, and when it renews."""
+    return [
+        {
+            "of": each.limit.kind,
+            "period": each.limit.period,
+            "budget_nano": each.limit.amount,
+            "left_nano": max(0, each.nano),
+            "renews_us": renews_us(each.limit.period, now_us()),
+        }
+        for each in left
+    ]
+
+
 def show_target(target: Target) -> dict[str, Any]:
     """A model as /v1/models lists it: OpenAI's four fields, and what haneul knows beside them."""
     replica = target.replica
@@ -314,6 +368,7 @@ def show_price(price: PriceRow | None) -> dict[str, Any] | None:
         "input_nano_per_million_tokens": price.input_nano,
         "cached_nano_per_million_tokens": price.cached_nano,
         "output_nano_per_million_tokens": price.output_nano,
+        "reasoning_nano_per_million_tokens": price.reasoning_nano,
         "chip_nano_per_hour": price.hour_nano,
         "basis": msgspec.Raw(price.basis.encode()),
     }
