@@ -24,8 +24,8 @@ import numpy as np
 import openai
 import pytest
 
+from haneul.base.multipart import Part
 from haneul.engine.media.hearing import WhisperHearing
-from haneul.engine.media.multipart import Part
 from haneul.engine.media.resample import resampled
 from haneul.engine.media.samples import written
 from haneul.engine.media.to_hear import accept_hearing

@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 
 from haneul.base.errors import ModelNotFound
+from haneul.base.multipart import read_form
 from haneul.engine.asgi import Answer
 from haneul.engine.front import Call, Front, Handler
 from haneul.engine.media.folder import Kind
 from haneul.engine.media.kernel import MediaKernel
 from haneul.engine.media.meters import MediaMeters
-from haneul.engine.media.multipart import read_form
 from haneul.engine.media.to_draw import Drawing, Draws, accept_drawing
 from haneul.engine.media.to_hear import Hearing, Hears, Task, accept_hearing
 from haneul.engine.media.to_say import KINDS as SAID_KINDS

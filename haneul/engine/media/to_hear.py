@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from msgspec import Struct
 
 from haneul.base.errors import BadRequest, UnknownField, UnsupportedValue
-from haneul.engine.media.multipart import Part
+from haneul.base.multipart import Part
 from haneul.engine.media.wav import CONVERT, Wav, read_head
 
 Form = Literal["json", "text", "srt", "verbose_json", "vtt"]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from haneul.base.errors import BadRequest, BrokenFile, UnknownField, UnsupportedValue
+from haneul.base.multipart import Part
 from haneul.engine.media.folder import kind_of
-from haneul.engine.media.multipart import Part
 from haneul.engine.media.samples import written
 from haneul.engine.media.to_hear import Hears, accept_hearing
 from haneul.engine.media.transcript import Heard, Span, told

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from haneul.base.errors import BadRequest
-from haneul.engine.media.multipart import PARTS_MAX, Part, boundary_of, read_form
+from haneul.base.multipart import PARTS_MAX, Part, boundary_of, read_form
 
 KIND = "multipart/form-data; boundary=x"
 names = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_characters='"\\%\x7f'))
