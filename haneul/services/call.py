@@ -78,6 +78,7 @@ class Call:
         self.gone = False
         self.expired: HaneulError | None = None
         self.extra_headers: list[tuple[bytes, bytes]] = []
+        self.limits = b""  # lines of the head that tell the client its rates
         self.wants_body = False
         self._line = line
         self._task: asyncio.Task[None] | None = None
@@ -203,7 +204,9 @@ class Call:
     # the answer
     def begin(self, status: int, content_type: bytes, length: int | None = None) -> None:
         """Makes the head, which goes out with the first of the body."""
-        extra = b"".join([b"%b: %b\r\n" % header for header in self.extra_headers])
+        extra = self.limits
+        if self.extra_headers:
+            extra += b"".join([b"%b: %b\r\n" % header for header in self.extra_headers])
         head = b"content-type: %b\r\nx-request-id: %b\r\n%b" % (
             content_type,
             self.id.encode(),

@@ -45,6 +45,11 @@ KEY_HEADERS = (b"authorization", b"x-api-key")
 APP = b"x-haneul-app"
 PRIORITY = b"x-haneul-priority"
 PRIORITIES = ("interactive", "batch", "research")
+LIMITS = (
+    b"x-ratelimit-limit-%b: %d\r\n"
+    b"x-ratelimit-remaining-%b: %d\r\n"
+    b"x-ratelimit-reset-%b: %.3fs\r\n"  # until it is full again
+)
 log = logger("gateway")
 
 
@@ -277,17 +282,11 @@ def terms_of(call: Call, key: Key) -> Headers:
 
 def _tell_limits(call: Call, account: Account) -> None:
     """Tells the client its rates, by the names that OpenAI gave them."""
-    for name, rate in (("requests", account.requests), ("tokens", account.tokens)):
+    for name, rate in ((b"requests", account.requests), (b"tokens", account.tokens)):
         if rate is not None:
-            facts = {
-                "limit": str(rate.per_minute),
-                "remaining": str(rate.remaining),
-                "reset": f"{rate.wait_s(rate.per_minute):.3f}s",  # until it is full again
-            }
-            call.extra_headers += [
-                (f"x-ratelimit-{fact}-{name}".encode(), value.encode())
-                for fact, value in facts.items()
-            ]
+            full_s = rate.wait_s(rate.per_minute)
+            facts = (name, rate.per_minute, name, rate.remaining, name, full_s)
+            call.limits += LIMITS % facts
 
 
 def _key_text(call: Call) -> str | None:

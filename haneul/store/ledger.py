@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -82,8 +83,17 @@ def append(connection: Connection, rows: Sequence[RequestRow]) -> None:
 
     One that is there already raises IntegrityError.
     """
-    connection.execute(insert(schema.request), [msgspec.structs.asdict(row) for row in rows])
+    statement = _insertion(connection.dialect.paramstyle)
+    connection.exec_driver_sql(statement, [msgspec.structs.astuple(row) for row in rows])
     spending.add(connection, rows)
+
+
+@lru_cache(maxsize=2)
+def _insertion(paramstyle: str) -> str:
+    """The driver's own statement: a row is bound once, not also built by SQLAlchemy."""
+    names = RequestRow.__struct_fields__
+    marks = ", ".join(["?" if paramstyle == "qmark" else "%s"] * len(names))
+    return f"INSERT INTO request ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 - our columns
 
 
 def known(connection: Connection, ids: Sequence[str]) -> set[str]:
