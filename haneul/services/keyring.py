@@ -34,17 +34,28 @@ class Keyring:
         """The live key of that text. Raises NotAuthenticated, saying which of all reasons."""
         mark = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
         seen = self._seen.get(mark)
-        if seen is None or time.monotonic() - seen[0] > FRESH_S:
-            key = await self._look_up(text)
-            self._seen[mark] = (time.monotonic(), key)
-            self._seen.move_to_end(mark)
-            if len(self._seen) > REMEMBERED_MAX:
-                self._seen.popitem(last=False)
-        else:
+        if seen is not None and time.monotonic() - seen[0] <= FRESH_S:
             key = seen[1]
+        else:
+            key = await self._freshly(mark, text)
         if not key.is_live:
             reason = "revoked" if key.revoked_us is not None else "expired"
             raise NotAuthenticated(f"The API key '{key.name}' is {reason}.")
+        return key
+
+    async def _freshly(self, mark: bytes, text: str) -> Key:
+        """Reads the key's row; those who come meanwhile go by what was known."""
+        if (seen := self._seen.get(mark)) is not None:
+            self._seen[mark] = (time.monotonic(), seen[1])
+        try:
+            key = await self._look_up(text)
+        except NotAuthenticated:
+            self._seen.pop(mark, None)
+            raise
+        self._seen[mark] = (time.monotonic(), key)
+        self._seen.move_to_end(mark)
+        if len(self._seen) > REMEMBERED_MAX:
+            self._seen.popitem(last=False)
         return key
 
     async def _look_up(self, text: str) -> Key:

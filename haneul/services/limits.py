@@ -88,7 +88,8 @@ class Account:
 
     def left(self, key: Key, *, at_us: int) -> list[Left]:
         """What each budget that holds has left after all that is spent and reserved."""
-        self._follow(key)
+        if key.limits is not self._limits:
+            self._follow(key)
         windows = self._windows_of(day_of(at_us))
         return [
             Left(limit, limit.amount - windows[at].spent - windows[at].reserved)
