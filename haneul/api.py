@@ -29,6 +29,8 @@ from haneul.services.keys import Key
 from haneul.services.ledger import Ledger
 from haneul.services.limits import Left
 from haneul.services.metrics import CONTENT_TYPE, Metrics
+from haneul.services.ollama import pages as ollama
+from haneul.services.ollama.library import Library
 from haneul.services.periods import renews_us
 from haneul.services.replica import READY
 from haneul.services.sessions import COOKIE, LIFE_S, PAGE_HEADER
@@ -88,6 +90,8 @@ class Api:
         self.more = more or {}
         self.started_us = now_us()
         self.anthropic = anthropic.Pages(gateway)
+        library = Library(gateway, database=database, refresh=refresh)
+        self.ollama = ollama.Pages(gateway, library)
 
     def routes(self) -> dict[str, dict[str, Handler]]:
         """Address to method to handler; an address ending in '/' takes everything below it."""
@@ -95,6 +99,7 @@ class Api:
         return {
             **pages,
             **self.anthropic.routes(),
+            **self.ollama.routes(),
             **self.more,
             "/healthz": {"GET": self.healthz},
             "/readyz": {"GET": self.readyz},

@@ -9,6 +9,7 @@ import msgspec
 from haneul import __version__
 from haneul.base.wire import ChatRequest, CompletionRequest, EmbeddingRequest
 from haneul.services.anthropic.wire import CountRequest, MessagesRequest
+from haneul.services.ollama import wire as ollama
 from haneul.services.responses.request import ResponseRequest
 
 REF = "#/components/schemas/{name}"
@@ -19,6 +20,14 @@ BODIES = {
     "/v1/messages": MessagesRequest,
     "/v1/messages/count_tokens": CountRequest,
     "/v1/responses": ResponseRequest,
+    "/api/chat": ollama.OllamaChat,
+    "/api/generate": ollama.OllamaGenerate,
+    "/api/embed": ollama.OllamaEmbed,
+    "/api/embeddings": ollama.OllamaEmbeddings,
+    "/api/show": ollama.OllamaShow,
+    "/api/pull": ollama.OllamaPull,
+    "/api/copy": ollama.OllamaCopy,
+    "/api/delete": ollama.OllamaDelete,
 }
 # method, address, what it does, whether it needs a key
 ADDRESSES = [
@@ -31,6 +40,17 @@ ADDRESSES = [
     ("get", "/v1/responses/{id}", "A response that is kept.", True),
     ("delete", "/v1/responses/{id}", "Forgets a response.", True),
     ("get", "/v1/responses/{id}/input_items", "What a response was asked with.", True),
+    ("post", "/api/chat", "Answers a chat in Ollama's protocol.", True),
+    ("post", "/api/generate", "Answers or continues a text in Ollama's protocol.", True),
+    ("post", "/api/embed", "Turns texts into vectors in Ollama's protocol.", True),
+    ("post", "/api/embeddings", "Turns a text into a vector in Ollama's protocol.", True),
+    ("get", "/api/tags", "The models this key may use, as Ollama lists them.", True),
+    ("get", "/api/ps", "Those of them that are loaded.", True),
+    ("post", "/api/show", "What a model's file says.", True),
+    ("post", "/api/pull", "Fetches a model, telling how far it is; scope admin.", True),
+    ("post", "/api/copy", "Gives a model another name; scope admin.", True),
+    ("delete", "/api/delete", "Removes a model; scope admin.", True),
+    ("get", "/api/version", "haneul's version.", False),
     ("get", "/v1/models", "The models this key may use.", True),
     ("get", "/v1/models/{model}", "One model.", True),
     ("get", "/haneul/v1/me", "The key that asks: budget, spent, rates.", True),
@@ -82,8 +102,16 @@ ANTHROPIC_ERROR = {
     },
     "required": ["type", "error", "request_id"],
 }
+OLLAMA_ERROR = {
+    "type": "object",
+    "properties": {"error": {"type": "string"}},
+    "required": ["error"],
+}
 # Errors of addresses below these prefixes; all others are of the shape "Error".
-ERRORS = {"/v1/messages": ("AnthropicError", ANTHROPIC_ERROR)}
+ERRORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "/v1/messages": ("AnthropicError", ANTHROPIC_ERROR),
+    "/api/": ("OllamaError", OLLAMA_ERROR),
+}
 
 
 def document() -> dict[str, Any]:

@@ -10,14 +10,12 @@ import msgspec
 
 from haneul.base import places
 from haneul.base.errors import NotFound
-from haneul.base.units import now_us, show_bytes, show_time
+from haneul.base.units import show_bytes, show_time
 from haneul.chips.estimate import show
 from haneul.cli.command import command, config, database, json_option
 from haneul.cli.progress import PullProgress
 from haneul.cli.show import console, print_json, print_table
 from haneul.models import catalogue, hub
-from haneul.models.blobs import Blobs
-from haneul.store import audit
 from haneul.store import models as queries
 from haneul.store.models import ModelRow
 
@@ -92,12 +90,8 @@ def rm(model: str, as_json: bool) -> None:
     row = store.run(queries.get, model) or store.run(queries.get, hub.name_of(model))
     if row is None:
         raise NotFound(f"there is no model '{model}' here")
-    store.run(queries.remove, row.name, now_us())
-    store.run(audit.note, "cli", "model.remove", row.name, row.digest)
-    if not any(other.digest == row.digest for other in store.run(queries.every)):
-        Blobs(places.blobs(settings.home)).remove(row.digest)
-        for path in places.derived(settings.home).glob(f"{row.digest}.*"):
-            path.unlink(missing_ok=True)
+    if store.run(hub.forget, row, "cli"):
+        hub.remove_file(row, settings.home)
     if as_json:
         print_json({"removed": row.name, "digest": row.digest})
     else:

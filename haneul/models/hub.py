@@ -6,7 +6,9 @@ import asyncio
 from pathlib import Path
 
 import msgspec
+from sqlalchemy import Connection
 
+from haneul.base import places
 from haneul.base.gguf import read_header
 from haneul.base.units import now_us
 from haneul.chips.shape import Shape
@@ -73,6 +75,20 @@ async def register(database: Database, name: str, pulled: Pulled, *, actor: str)
         await database.call(audit.note, actor, "model.pull", name, row.digest)
         return row
     return present
+
+
+def forget(connection: Connection, row: ModelRow, actor: str) -> bool:
+    """Removes a name; whether its file means nothing any more."""
+    queries.remove(connection, row.name, now_us())
+    audit.note(connection, actor, "model.remove", row.name, row.digest)
+    return not any(other.digest == row.digest for other in queries.every(connection))
+
+
+def remove_file(row: ModelRow, home: Path) -> None:
+    """Removes a model's file, and those that were made of it."""
+    Blobs(places.blobs(home)).remove(row.digest)
+    for path in places.derived(home).glob(f"{row.digest}.*"):
+        path.unlink(missing_ok=True)
 
 
 def shape(row: ModelRow) -> Shape:

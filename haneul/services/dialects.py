@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from haneul.services import openai
 from haneul.services.anthropic.dialect import MESSAGES, Anthropic
 from haneul.services.dialect import Dialect, Errors
+from haneul.services.ollama.told import Errors as OllamaErrors
 
 
 class Dialects:
@@ -34,5 +35,5 @@ def every(more: Mapping[str, Dialect] | None = None) -> Dialects:
     anthropic = Anthropic()
     return Dialects(
         at={**openai.DIALECTS, MESSAGES: anthropic, **(more or {})},
-        errors_below={MESSAGES: anthropic},
+        errors_below={MESSAGES: anthropic, "/api/": OllamaErrors()},
     )

@@ -10,8 +10,9 @@ from haneul.base import wire
 from haneul.base.errors import EngineFailed
 from haneul.base.ids import new_id
 from haneul.services import openai
+from haneul.services.answer import Choice, Said, ToolCall, read
 from haneul.services.anthropic.request import Client
-from haneul.services.anthropic.told import Choice, Said, ToolCall, ending, head, read, usage
+from haneul.services.anthropic.told import ending, head, usage
 from haneul.services.ask import Ask
 from haneul.services.flights import Counters
 
@@ -40,7 +41,7 @@ class Stream(openai.Stream):
     def _give(self, event: bytes, payload: bytes, chunk: wire.Chunk) -> bytes:
         told = self._begin()
         for choice in read(payload).choices[:1]:
-            told += self._say(choice.delta or Said())
+            told += self._say(choice.said)
             if choice.finish_reason is not None:
                 self._last = choice
         return told

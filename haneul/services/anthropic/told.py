@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
-from haneul.base.errors import EngineFailed, HaneulError
+from haneul.base.errors import HaneulError
 from haneul.base.ids import new_id
-from haneul.base.wire import Usage
 from haneul.services import openai
+from haneul.services.answer import Choice, Said, ToolCall, read
 from haneul.services.anthropic.request import Client
 from haneul.services.ask import Ask
 from haneul.services.flights import Counters
@@ -22,65 +21,13 @@ REASONS = {
     "function_call": "tool_use",
     "content_filter": "refusal",
 }
-INVALID = "INVALID_JSON"  # Anthropic's word for a tool's input that could not be read
-
-
-class Function(Struct, frozen=True):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class ToolCall(Struct, frozen=True):
-    """A call, or a part of one that is streamed."""
-
-    index: int | None = None
-    id: str | None = None
-    function: Function = Function()
-
-
-class Said(Struct, frozen=True):
-    """A whole message, or what a chunk adds to it."""
-
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    tool_calls: list[ToolCall] | None = None
-
-    @property
-    def thought(self) -> str:
-        return self.reasoning_content or self.reasoning or ""
-
-
-class Choice(Struct, frozen=True):
-    message: Said | None = None
-    delta: Said | None = None
-    finish_reason: str | None = None
-    stop_reason: str | int | None = None  # vLLM's word: the stop string, or a token's number
-
-
-class Answer(Struct, frozen=True):
-    """A whole answer, or a chunk of one."""
-
-    choices: list[Choice] = []
-    usage: Usage | None = None
-
-
-_answers = msgspec.json.Decoder(Answer)
-
-
-def read(data: bytes) -> Answer:
-    """Raises EngineFailed for what is not of the protocol."""
-    try:
-        return _answers.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
-        raise EngineFailed("The engine's answer is not of the OpenAI protocol.") from cause
 
 
 def whole(ask: Ask, data: bytes, *, cost_nano: int, currency: str) -> bytes:
     """The message that an engine's whole answer is."""
     client: Client = ask.client
     answer = read(data)
-    choice = answer.choices[0] if answer.choices else Choice()
+    choice = answer.choice
     counters = Counters()
     if answer.usage is not None:
         openai.read_usage(answer.usage, counters)
@@ -88,8 +35,8 @@ def whole(ask: Ask, data: bytes, *, cost_nano: int, currency: str) -> bytes:
         openai.count_whole(openai.read_whole(data), ask, counters)
     message = {
         **head(client.model),
-        "content": _blocks(choice.message or Said(), hides_thinking=client.hides_thinking),
-        **ending(choice, has_calls=bool(choice.message and choice.message.tool_calls)),
+        "content": _blocks(choice.said, hides_thinking=client.hides_thinking),
+        **ending(choice, has_calls=bool(choice.said.tool_calls)),
         "usage": {**usage(counters), "cost_nano": cost_nano, "currency": currency},
     }
     return msgspec.json.encode(message)
@@ -131,16 +78,11 @@ def _blocks(said: Said, *, hides_thinking: bool) -> list[dict[str, Any]]:
 
 
 def _tool_use(call: ToolCall) -> dict[str, Any]:
-    text = call.function.arguments or "{}"
-    try:
-        given: Any = msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
-        given = {INVALID: text}
     return {
         "type": "tool_use",
         "id": call.id or new_id("toolu"),
         "name": call.function.name or "",
-        "input": given,
+        "input": call.given,
     }
 
 

@@ -1,0 +1,1 @@
+"""Ollama's API, told by engines of OpenAI's protocol."""

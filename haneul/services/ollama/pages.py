@@ -1,0 +1,146 @@
+"""Every address of Ollama's API: those that engines are asked at, and those about models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from haneul import __version__
+from haneul.base.errors import UnsupportedValue
+from haneul.services.call import JSON, Call
+from haneul.services.chat import Gateway
+from haneul.services.keyring import require
+from haneul.services.keys import Key
+from haneul.services.ollama import keep_alive, request
+from haneul.services.ollama.dialect import Ollama
+from haneul.services.ollama.library import Library
+from haneul.services.ollama.told import LINES, head
+from haneul.services.ollama.wire import Wish
+from haneul.services.targets import Target
+
+Handler = Callable[[Call], Awaitable[None]]
+ASKED = {
+    "/api/chat": request.CHAT,
+    "/api/generate": request.GENERATE,
+    "/api/embed": request.EMBED,
+    "/api/embeddings": request.EMBEDDINGS,
+}
+# What an answer that only loads or unloads says beside the model.
+EMPTY: dict[str, dict[str, Any]] = {
+    request.CHAT: {"message": {"role": "assistant", "content": ""}},
+    request.GENERATE: {"response": ""},
+    request.EMBED: {"embeddings": []},
+    request.EMBEDDINGS: {"embedding": []},
+}
+_wishes = msgspec.json.Decoder(Wish)
+
+
+class Pages:
+    """The handlers; each answers its call."""
+
+    def __init__(self, gateway: Gateway, library: Library) -> None:
+        self._gateway = gateway
+        self._library = library
+        self._dialects = {name: Ollama(name, self._context) for name in ASKED.values()}
+
+    def routes(self) -> dict[str, dict[str, Handler]]:
+        asked: dict[str, dict[str, Handler]] = {
+            path: {"POST": self._asker(self._dialects[name])} for path, name in ASKED.items()
+        }
+        return {
+            **asked,
+            **self._library.routes(),
+            "/api/version": {"GET": self.version},
+            "/api/create": {"POST": self.refuse},
+            "/api/push": {"POST": self.refuse},
+            "/api/blobs/": {"POST": self.refuse, "GET": self.refuse},
+        }
+
+    async def version(self, call: Call) -> None:
+        """haneul's own."""
+        await call.answer(200, msgspec.json.encode({"version": __version__}), JSON)
+
+    async def refuse(self, call: Call) -> None:
+        """Models are made and shared elsewhere."""
+        await self._gateway.who(call)
+        raise UnsupportedValue(f"{call.path} is not supported here: models are pulled, not made.")
+
+    def _context(self, key: Key, model: str) -> int | None:
+        return self._gateway.find(key, model)[0].context_tokens
+
+    def _asker(self, dialect: Ollama) -> Handler:
+        async def ask(call: Call) -> None:
+            await self._ask(call, dialect)
+
+        return ask
+
+    async def _ask(self, call: Call, dialect: Ollama) -> None:
+        """Answers by an engine; loads or unloads where nothing else is asked for."""
+        config = self._gateway.config
+        key = await self._gateway.who(call)
+        wish = _wish(await call.body(max_bytes=config.body_max_bytes, within_s=config.body_s))
+        is_last = wish is not None and keep_alive.seconds(wish.keep_alive) == 0
+        if is_last and wish is not None:
+            self._unloadable(key, wish.model)
+        if wish is not None and _is_empty(wish, dialect.name):
+            await self._load(call, key, wish, dialect.name, is_last=is_last)
+            return
+        await self._gateway.serve(call, dialect)
+        if is_last and wish is not None:
+            await _unload(self._unloadable(key, wish.model))
+
+    def _unloadable(self, key: Key, model: str) -> Target:
+        """The model that is to be unloaded, for everybody: which takes the scope 'admin'."""
+        require(key, "admin")
+        target = self._gateway.find(key, model)[0]
+        if target.replica is None:
+            raise UnsupportedValue(
+                "This model is on a remote engine and cannot be unloaded from here.",
+                param="keep_alive",
+            )
+        return target
+
+    async def _load(self, call: Call, key: Key, wish: Wish, name: str, *, is_last: bool) -> None:
+        began_ns = time.monotonic_ns()
+        require(key, "infer")
+        target = self._gateway.find(key, wish.model)[0]
+        call.within(self._gateway.config.first_token_s)
+        if is_last:
+            await _unload(target)
+        else:
+            await target.ready(self._gateway.config.first_token_s)
+        took_ns = time.monotonic_ns() - began_ns
+        told: dict[str, Any] = {**head(wish.model), **EMPTY[name]}
+        if name in (request.CHAT, request.GENERATE):
+            told |= {"done": True, "done_reason": "unload" if is_last else "load"}
+            told["total_duration"] = took_ns
+        is_lines = "done" in told and wish.stream is not False
+        data = msgspec.json.encode(told)
+        await call.answer(200, data + b"\n" if is_lines else data, LINES if is_lines else JSON)
+
+
+def _wish(data: bytes) -> Wish | None:
+    """None for what is no request: whoever reads all of it says why."""
+    try:
+        return _wishes.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _is_empty(wish: Wish, name: str) -> bool:
+    """Whether nothing is asked of the model but to be there."""
+    if name == request.CHAT:
+        return not wish.messages
+    if name == request.EMBED:
+        return wish.input in ("", [])
+    return not (wish.prompt or wish.images or wish.suffix)
+
+
+async def _unload(target: Target) -> None:
+    """Stops the engine, unless others are being answered."""
+    is_idle = target.gate.busy.inside == 0 and target.gate.waiting == 0
+    if target.replica is not None and is_idle:
+        await target.replica.stop()
