@@ -24,11 +24,14 @@ import numpy as np
 import openai
 import pytest
 
+from haneul.base.errors import DeadlineExceeded
 from haneul.base.multipart import Part
 from haneul.engine.media.hearing import WhisperHearing
+from haneul.engine.media.kernel import MediaKernel
 from haneul.engine.media.resample import resampled
 from haneul.engine.media.samples import written
-from haneul.engine.media.to_hear import accept_hearing
+from haneul.engine.media.to_hear import Hears, accept_hearing
+from haneul.engine.media.transcript import Heard
 
 TESTS = Path(__file__).parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "haneul-tests"
@@ -277,6 +280,17 @@ async def test_a_killed_worker_ends_the_engine_with_code_4(start_engine, tiny_wh
     await engine.ready()
     os.kill(workers(engine.process.pid)[0], signal.SIGKILL)
     assert await asyncio.to_thread(engine.process.wait, 10) == 4
+
+
+async def test_a_worker_that_outlives_a_deadline_is_ended(tiny_whisper):
+    kernel = MediaKernel(tiny_whisper, "speech-to-text", threads=1)
+    await kernel.start()
+    parts = [Part("model", b"m"), Part("file", written(noise(9, 300), 16_000))]
+    asked = accept_hearing(parts, "transcribe", kernel.can(Hears))
+    with pytest.raises(DeadlineExceeded):
+        await kernel.make(asked, Heard, within_s=0.05)
+    assert "SIGKILL" in await asyncio.wait_for(kernel.died(), 5)
+    await kernel.close()
 
 
 async def test_a_term_signal_ends_it_cleanly(start_engine, tiny_whisper, short_folder):
