@@ -242,14 +242,19 @@ class Reply:
 
     async def read(self, limit_bytes: int = 64 << 20) -> bytes:
         """The whole body. Raises EngineFailed beyond the limit."""
-        parts: list[bytes] = []
-        size = 0
-        async for data in self.chunks():
-            parts.append(data)
-            size += len(data)
+        connection, parts, size = self._connection, [], 0
+        while connection.body or not connection.complete:  # a generator would cost as much again
+            if not connection.body:
+                if connection.error is not None:
+                    raise connection.error
+                await connection.wait()
+                continue
+            parts.append(connection.take())
+            size += len(parts[-1])
             if size > limit_bytes:
                 self.abort()
                 raise EngineFailed("The engine's answer is larger than this gateway takes.")
+        self._release(connection)
         return b"".join(parts)
 
     def abort(self) -> None:

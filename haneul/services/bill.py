@@ -258,8 +258,8 @@ def kept(text: str | None, most_bytes: int = NAME_MAX_BYTES) -> str | None:
 
     So much that it fits a page of `flights`, and no NUL, which PostgreSQL does not take.
     """
-    if text is None:
-        return None
+    if text is None or (len(text) <= most_bytes and text.isascii() and "\0" not in text):
+        return text
     return text.replace("\0", "\ufffd").encode()[:most_bytes].decode(errors="ignore")
 
 

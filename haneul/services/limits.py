@@ -214,6 +214,8 @@ def quota_exceeded(left: Left, nano: int | None, *, currency: str, at_us: int) -
 
 
 def _nearest(rates: list[tuple[Rate, Limit]]) -> Rate | None:
+    if len(rates) == 1:
+        return rates[0][0]
     return min((rate for rate, _ in rates), key=lambda rate: rate.remaining, default=None)
 
 
