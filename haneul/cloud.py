@@ -41,6 +41,7 @@ from haneul.services.keyring import Keyring
 from haneul.services.keys import read_pepper
 from haneul.services.ledger import Ledger, recover
 from haneul.services.metrics import Metrics
+from haneul.services.replays import Replays
 from haneul.services.responses.addresses import ResponseAddresses
 from haneul.services.responses.dialect import Responses
 from haneul.services.responses.kept import Kept
@@ -117,6 +118,8 @@ class Cloud:
         stack.push_async_callback(calls.aclose)
         self.targets = Targets(self.client, await asyncio.to_thread(_aliases))
         stack.push_async_callback(self.targets.aclose)
+        replays = Replays(self.database)
+        stack.push_async_callback(replays.aclose)
         self.gateway = Gateway(
             config,
             keyring=Keyring(self.database, read_pepper(config.home)),
@@ -125,6 +128,7 @@ class Cloud:
             targets=self.targets,
             biller=Biller(flights, self.ledger, self.metrics, config.currency),
             calls=calls,
+            replays=replays,
         )
         self.appraiser = Appraiser(
             config,

@@ -12,8 +12,10 @@ HaneulError                 500  internal_error
 ├─ MethodNotAllowed         405  method_not_allowed
 ├─ RequestTimeout           408  request_timeout
 ├─ Conflict                 409  conflict
+│  └─ IdempotencyConflict   409  idempotency_key_in_use  + Retry-After
 ├─ TooLarge                 413  request_too_large
 │  └─ HeadTooLarge          431  request_head_too_large
+├─ IdempotencyMismatch      422  idempotency_key_reused  the key came with another body
 ├─ RateLimited              429  rate_limit_exceeded     + Retry-After
 ├─ QuotaExceeded            429  insufficient_quota      the budget is spent
 ├─ Unavailable              503  service_unavailable     + Retry-After
@@ -132,6 +134,18 @@ class Conflict(HaneulError):
     """That is already so, or taken."""
 
     status, code, type = 409, "conflict", "invalid_request_error"
+
+
+class IdempotencyConflict(Conflict):
+    """The first request with this Idempotency-Key is still running."""
+
+    code = "idempotency_key_in_use"
+
+
+class IdempotencyMismatch(HaneulError):
+    """This Idempotency-Key was used for another request before."""
+
+    status, code, type = 422, "idempotency_key_reused", "invalid_request_error"
 
 
 class TooLarge(HaneulError):

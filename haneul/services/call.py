@@ -229,6 +229,10 @@ class Call:
         """The connection, for whoever has to hold back for it."""
         return self._line
 
+    def through(self, line: Line) -> None:
+        """From now on the answer goes over another line, which leads to the first."""
+        self._line = line
+
     async def send(self, data: bytes, *, more: bool) -> None:
         self.write(data, is_last=not more)
         if self._line.is_stalled and more:

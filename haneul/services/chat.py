@@ -36,6 +36,8 @@ from haneul.services.keyring import Keyring, from_app, require
 from haneul.services.keys import LOCAL, Key
 from haneul.services.limits import Account
 from haneul.services.remote import NO_HEADERS, Headers, Reply
+from haneul.services.replays import HEADER as IDEMPOTENCY
+from haneul.services.replays import Replays
 from haneul.services.sessions import Sessions
 from haneul.services.targets import EMBEDDED, Target, Targets
 
@@ -78,6 +80,7 @@ class Gateway:
         targets: Targets,
         biller: Biller,
         calls: Calls,
+        replays: Replays,
     ) -> None:
         self.config = config
         self.keyring = keyring
@@ -86,6 +89,7 @@ class Gateway:
         self.targets = targets
         self.biller = biller
         self.calls = calls
+        self.replays = replays
 
     async def guard(self, call: Call, work: Callable[[Call], Awaitable[None]]) -> None:
         """Runs one call to its end, whatever happens, and tells the client how it ended."""
@@ -103,7 +107,17 @@ class Gateway:
             self.calls.remove(call)
 
     async def serve(self, call: Call, dialect: Dialect) -> None:
-        """Answers one request that engines are asked for."""
+        """Answers one request that engines are asked for, or as it was answered before."""
+        if IDEMPOTENCY not in call.headers:
+            await self._serve(call, dialect)
+            return
+        key = await self.who(call)
+        require(key, "infer")
+        config = self.config
+        data = await call.body(max_bytes=config.body_max_bytes, within_s=config.body_s)
+        await self.replays.once(call, key.id, data, lambda: self._serve(call, dialect))
+
+    async def _serve(self, call: Call, dialect: Dialect) -> None:
         if self.biller.ledger.is_behind:
             raise Overloaded("The ledger cannot be written at the moment.", retry_after_s=10)
         key = from_app(await self.who(call), call.headers.get(APP))
