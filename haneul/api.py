@@ -23,19 +23,15 @@ from haneul.openapi import document
 from haneul.services.anthropic import pages as anthropic
 from haneul.services.call import JSON, Call
 from haneul.services.chat import APP, Gateway
-from haneul.services.invoices import find as find_invoice
+from haneul.services.invoice_pages import InvoicePages, seen_by, show_budgets
 from haneul.services.keyring import from_app, require
-from haneul.services.keys import Key
 from haneul.services.ledger import Ledger
-from haneul.services.limits import Left
 from haneul.services.metrics import CONTENT_TYPE, Metrics
 from haneul.services.ollama import pages as ollama
 from haneul.services.ollama.library import Library
-from haneul.services.periods import renews_us
 from haneul.services.replica import READY
 from haneul.services.sessions import COOKIE, LIFE_S, PAGE_HEADER
 from haneul.services.targets import Target
-from haneul.store import invoices as invoice_queries
 from haneul.store import ledger as ledger_queries
 from haneul.store.database import Database
 from haneul.store.prices import PriceRow
@@ -89,6 +85,7 @@ class Api:
         self.refresh = refresh
         self.more = more or {}
         self.started_us = now_us()
+        self.invoices = InvoicePages(gateway, database)
         self.anthropic = anthropic.Pages(gateway)
         library = Library(gateway, database=database, refresh=refresh)
         self.ollama = ollama.Pages(gateway, library)
@@ -112,8 +109,7 @@ class Api:
             "/haneul/v1/me": {"GET": self.me},
             "/haneul/v1/usage": {"GET": self.usage},
             "/haneul/v1/requests/": {"GET": self.request},
-            "/haneul/v1/invoices": {"GET": self.invoices},
-            "/haneul/v1/invoices/": {"GET": self.invoice},
+            **self.invoices.routes(),
             "/haneul/v1/models/start": {"POST": self.start},
             "/haneul/v1/models/stop": {"POST": self.stop},
         }
@@ -227,13 +223,13 @@ class Api:
         )
 
     async def usage(self, call: Call) -> None:
-        """Sums and newest requests of this key, of its tenant, or of all: see _seen_by."""
+        """Sums and newest requests of this key, of its tenant, or of all: see seen_by."""
         key = await self.gateway.who(call)
         require(key, "usage")
         query = parse_qs(call.query)
         days = _whole_number(query, "days", default=30, most=3660)
         limit = _whole_number(query, "limit", default=20, most=1000)
-        whose = _seen_by(key)
+        whose = seen_by(key)
         since_us = now_us() - days * DAY_US
         await self.ledger.flush()
         rows = await self.database.ask(
@@ -254,33 +250,13 @@ class Api:
         if not request_id.isascii() or not request_id.isprintable() or len(request_id) > ID_MAX:
             raise BadRequest("A request id reads req_…, or as the id inside the answer.")
         await self.ledger.flush()
-        whose = _seen_by(key)
+        whose = seen_by(key)
         row = await self.database.ask(
             lambda connection: ledger_queries.find(connection, request_id, **whose)
         )
         if row is None:
             raise NotFound("There is no record of that request; it may still be running.")
         await _json(call, row)
-
-    # invoices
-    async def invoices(self, call: Call) -> None:
-        """The invoices and credit notes of the key's tenant."""
-        tenant_id = await self._biller_of(call)
-        rows = await self.database.ask(invoice_queries.every, tenant_id)
-        await _json(call, {"invoices": rows})
-
-    async def invoice(self, call: Call) -> None:
-        """One of them with its lines, by its number."""
-        tenant_id = await self._biller_of(call)
-        number = call.path.removeprefix("/haneul/v1/invoices/")
-        if not number.isascii() or not number.isdigit() or len(number) > 9:
-            raise BadRequest("An invoice is found by its number.")
-        await _json(call, await self.database.ask(find_invoice, tenant_id, int(number)))
-
-    async def _biller_of(self, call: Call) -> str:
-        key = await self.gateway.who(call)
-        require(key, "billing")
-        return key.tenant_id
 
     # the page
     async def page(self, call: Call) -> None:
@@ -318,29 +294,6 @@ class Api:
         cookie = f"{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"
         call.extra_headers.append((b"set-cookie", cookie.encode()))
         await _json(call, {})
-
-
-def _seen_by(key: Key) -> dict[str, str | None]:
-    """Whose records a key sees: all by 'admin', its tenant's by 'billing', else its own."""
-    if "admin" in key.scopes:
-        return {"key_id": None, "tenant_id": None}
-    if "billing" in key.scopes:
-        return {"key_id": None, "tenant_id": key.tenant_id}
-    return {"key_id": key.id, "tenant_id": None}
-
-
-def show_budgets(left: list[Left]) -> list[dict[str, Any]]:
-    """What each budget that holds for a key has left, and when it renews."""
-    return [
-        {
-            "of": each.limit.kind,
-            "period": each.limit.period,
-            "budget_nano": each.limit.amount,
-            "left_nano": max(0, each.nano),
-            "renews_us": renews_us(each.limit.period, now_us()),
-        }
-        for each in left
-    ]
 
 
 def show_target(target: Target) -> dict[str, Any]:

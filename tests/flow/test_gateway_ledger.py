@@ -11,10 +11,12 @@ import os
 import random
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import aiohttp
@@ -245,6 +247,9 @@ async def test_kills_at_any_moment_leave_exactly_one_true_record_for_each_reques
         assert row["received_us"] <= row["finished_us"]
     total = sum(row["cost_nano"] for row in rows)
     assert (me["spent_nano"], me["reserved_nano"]) == (total, 0)
+    with closing(sqlite3.connect(process.home / "haneul.db")) as connection:
+        sums = "SELECT owner_kind, SUM(cost_nano) FROM spending GROUP BY 1 ORDER BY 1"
+        assert connection.execute(sums).fetchall() == [("key", total), ("tenant", total)]
     with Flights(process.home / "flights", 512) as flights:
         assert flights.in_flight == 0
 
