@@ -49,6 +49,7 @@ from haneul.services.retention import Retention
 from haneul.services.roster import Roster
 from haneul.services.sessions import Sessions
 from haneul.services.targets import Target, Targets
+from haneul.services.tei import Tei
 from haneul.services.tune.background import Background
 from haneul.store import ledger as ledger_queries
 from haneul.store.database import Database, open_database
@@ -176,7 +177,8 @@ class Cloud:
             days=config.responses_days,
             chain_max_bytes=config.body_max_bytes,
         )
-        self.dialects = dialects.every({"/v1/responses": Responses(kept)})
+        tei = Tei(lambda key, model: self.gateway.find(key, model)[0].engine)
+        self.dialects = dialects.every({"/v1/responses": Responses(kept), "/rerank": tei})
         retention = Retention([kept.forget])
         self._stack.push_async_callback(retention.aclose)
         self.api = Api(

@@ -10,13 +10,18 @@ from haneul import __version__
 from haneul.base.wire import ChatRequest, CompletionRequest, EmbeddingRequest
 from haneul.services.anthropic.wire import CountRequest, MessagesRequest
 from haneul.services.ollama import wire as ollama
+from haneul.services.rerank import RerankRequest
 from haneul.services.responses.request import ResponseRequest
+from haneul.services.tei import TeiRequest
 
 REF = "#/components/schemas/{name}"
 BODIES = {
     "/v1/chat/completions": ChatRequest,
     "/v1/completions": CompletionRequest,
     "/v1/embeddings": EmbeddingRequest,
+    "/v1/rerank": RerankRequest,
+    "/v2/rerank": RerankRequest,
+    "/rerank": TeiRequest,
     "/v1/messages": MessagesRequest,
     "/v1/messages/count_tokens": CountRequest,
     "/v1/responses": ResponseRequest,
@@ -34,6 +39,9 @@ ADDRESSES = [
     ("post", "/v1/chat/completions", "Answers a chat, whole or streamed.", True),
     ("post", "/v1/completions", "Continues a text, whole or streamed.", True),
     ("post", "/v1/embeddings", "Turns texts into vectors.", True),
+    ("post", "/v1/rerank", "Puts documents in order, in Jina's and Cohere's form.", True),
+    ("post", "/v2/rerank", "The same, as Cohere's newer clients ask.", True),
+    ("post", "/rerank", "Puts texts in order, as text-embeddings-inference does.", True),
     ("post", "/v1/messages", "Answers a chat in Anthropic's protocol.", True),
     ("post", "/v1/messages/count_tokens", "Counts a prompt's tokens.", True),
     ("post", "/v1/responses", "Answers a conversation, whole or as typed events.", True),
@@ -107,10 +115,16 @@ OLLAMA_ERROR = {
     "properties": {"error": {"type": "string"}},
     "required": ["error"],
 }
+TEI_ERROR = {
+    "type": "object",
+    "properties": {"error": {"type": "string"}, "error_type": {"type": "string"}},
+    "required": ["error", "error_type"],
+}
 # Errors of addresses below these prefixes; all others are of the shape "Error".
 ERRORS: dict[str, tuple[str, dict[str, Any]]] = {
     "/v1/messages": ("AnthropicError", ANTHROPIC_ERROR),
     "/api/": ("OllamaError", OLLAMA_ERROR),
+    "/rerank": ("TeiError", TEI_ERROR),
 }
 
 

@@ -8,6 +8,7 @@ from haneul.services import openai
 from haneul.services.anthropic.dialect import MESSAGES, Anthropic
 from haneul.services.dialect import Dialect, Errors
 from haneul.services.ollama.told import Errors as OllamaErrors
+from haneul.services.rerank import Rerank
 
 
 class Dialects:
@@ -32,8 +33,14 @@ class Dialects:
 
 def every(more: Mapping[str, Dialect] | None = None) -> Dialects:
     """All dialects that need nothing but the request, and those that come ready."""
-    anthropic = Anthropic()
+    anthropic, rerank = Anthropic(), Rerank()
     return Dialects(
-        at={**openai.DIALECTS, MESSAGES: anthropic, **(more or {})},
+        at={
+            **openai.DIALECTS,
+            MESSAGES: anthropic,
+            "/v1/rerank": rerank,
+            "/v2/rerank": rerank,  # as Cohere's newer clients ask
+            **(more or {}),
+        },
         errors_below={MESSAGES: anthropic, "/api/": OllamaErrors()},
     )

@@ -31,6 +31,7 @@ from haneul.services.keys import Key
 TEMPLATE_TOKENS = 512  # what a chat template may add of its own, beyond the bytes of the messages
 BYTES_PER_TOKEN = 4  # of text, only where an engine does not say; flagged as 'counted'
 EVENT_MAX_BYTES = 4 << 20
+COUNT_MAX = (1 << 31) - 1  # what both databases keep as INTEGER
 # Names under which some engines take an answer's length too: it has to be said in one place.
 LENGTH_ALIASES = ("n_predict", "max_new_tokens")
 COST = b"cost_nano"
@@ -180,10 +181,16 @@ _fields = msgspec.json.Decoder(dict[str, Raw])
 def read_usage(usage: Usage, counters: Counters) -> None:
     """Takes an engine's own counts over."""
     prompt, answer = usage.prompt_tokens_details, usage.completion_tokens_details
-    counters.prompt_tokens = usage.prompt_tokens
-    counters.cached_tokens = min((prompt and prompt.cached_tokens) or 0, usage.prompt_tokens)
+    counters.prompt_tokens = usage.prompt_tokens or _rest(usage)
+    counters.cached_tokens = min((prompt and prompt.cached_tokens) or 0, counters.prompt_tokens)
     counters.completion_tokens = usage.completion_tokens or 0
     counters.reasoning_tokens = (answer and answer.reasoning_tokens) or 0
+
+
+def _rest(usage: Usage) -> int:
+    """The prompt's tokens where an engine counts only all together, as some rerankers do."""
+    rest = (usage.total_tokens or 0) - (usage.completion_tokens or 0)
+    return min(max(0, rest), COUNT_MAX)
 
 
 def read_whole(data: bytes) -> Whole:

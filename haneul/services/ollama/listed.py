@@ -13,6 +13,7 @@ from haneul.services.replica import READY
 from haneul.services.targets import Target
 from haneul.store.models import ModelRow
 
+RANK = 4  # of a file's pooling types: a score instead of a vector
 TEMPLATE = "tokenizer.chat_template"
 UNITS = ((10**12, "T"), (10**9, "B"), (MILLION, "M"), (1000, "K"))
 
@@ -78,8 +79,9 @@ def show(row: ModelRow, header: Header, *, is_verbose: bool) -> dict[str, Any]:
 def capabilities(metadata: Mapping[str, Any]) -> list[str]:
     """What a model can do, by what its file says."""
     architecture = str(metadata.get("general.architecture"))
-    if f"{architecture}.pooling_type" in metadata or "bert" in architecture:
-        return ["embedding"]
+    pooling = metadata.get(f"{architecture}.pooling_type")
+    if pooling is not None or "bert" in architecture:
+        return ["rerank"] if pooling == RANK else ["embedding"]
     template = str(metadata.get(TEMPLATE, ""))
     can = ["completion"]
     can += ["tools"] if "tools" in template else []
