@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes as c
 import importlib.util
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -182,10 +183,11 @@ class Library:
                 print(self.said[-1], file=sys.stderr, flush=True)
 
 
+@cache
 def open_library(path: Path | None = None) -> Library:
     """The library at that path, with the layout beside it; without one, the pinned wheel's.
 
-    Raises CannotServe.
+    One for each path in a process: C holds the address of its log. Raises CannotServe.
     """
     if path is None:
         return Library(wheel_path(), pinned_layout())

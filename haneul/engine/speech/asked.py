@@ -73,10 +73,14 @@ def stops(request: Sampling) -> list[str]:
 
 
 def lacking(job: Job, lacks: list[str]) -> str | None:
-    """The first field that this job needs and its kernel lacks."""
+    """The first field that this job needs and its kernel lacks.
+
+    A kernel without "logprobs" still scores the tokens it takes; it lacks those beside them.
+    """
     plain = {field.name: field.default for field in msgspec.structs.fields(Job)}
     for name in lacks:
-        if name in plain and getattr(job, name) not in (plain[name], [], None, ""):
+        unasked = [plain.get(name), [], None, "", *([0] if name == "logprobs" else [])]
+        if name in plain and getattr(job, name) not in unasked:
             return name
     return None
 

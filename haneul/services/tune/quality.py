@@ -19,6 +19,7 @@ from msgspec import Struct
 from haneul.base.errors import EngineFailed
 from haneul.services.tune.chooser import Loss
 from haneul.services.tune.load import Client
+from haneul.services.tune.setup import LOSSY_OPTIONS, Setup
 
 FIRST_TOKEN = 16  # the text before it gives every model some ground
 SCORED_LEAST, SCORED_MAX = 32, 512
@@ -74,6 +75,15 @@ class _Choice(Struct, frozen=True):
 
 class _Answer(Struct, frozen=True):
     choices: list[_Choice]
+
+
+def can_score(setup: Setup) -> bool:
+    """Whether a setup's own kernel gives the scores.
+
+    OpenVINO takes no bias, so the kernel beside it answers, with the same weights; what coarser
+    computing costs it cannot tell.
+    """
+    return setup.kernel != "openvino" or LOSSY_OPTIONS.isdisjoint(setup.options)
 
 
 async def text_tokens(client: Client, *, context_tokens: int) -> list[int]:

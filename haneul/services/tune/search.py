@@ -150,6 +150,9 @@ class Search:
         within_s = FULL_SCORES_S if self._scope.is_full else SCORES_S
         before = await own.guarded(quality.scores(own.client, tokens, within_s=within_s))
         for setup in wanted:
+            if not quality.can_score(setup):
+                self._say(f"{show(setup)}: this kernel cannot be asked for its scores")
+                continue
             try:
                 candidate = await self._candidate(setup)
                 after = await candidate.guarded(

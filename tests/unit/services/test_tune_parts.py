@@ -262,3 +262,9 @@ def test_answers_at_a_time_are_as_many_as_an_eighth_of_memory_remembers(config, 
     assert slots_of(config, small, None) == 4
     asked = msgspec.structs.replace(config, slots=3)
     assert slots_of(asked, small, 10) == 3
+
+
+def test_what_openvino_loses_by_computing_coarsely_is_not_measured_on_another_kernel():
+    assert quality.can_score(Setup(kernel="openvino", weights="Q4_0"))
+    assert quality.can_score(Setup(kernel="libllama", options={"cache_type": "q8_0"}))
+    assert not quality.can_score(Setup(kernel="openvino", options={"kv_precision": "u8"}))
