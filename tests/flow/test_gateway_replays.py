@@ -7,10 +7,7 @@ import asyncio
 import openai
 import pytest
 
-from haneul.base.units import now_us
 from haneul.services import replays as service
-from haneul.store import replays
-from haneul.store.replays import ReplayRow
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CHAT = "/v1/chat/completions"
@@ -162,34 +159,3 @@ async def test_the_genuine_client_gets_the_same_answer_for_its_header(cloud):
     asked["messages"] = [{"role": "user", "content": "bye"}]
     with pytest.raises(openai.UnprocessableEntityError):
         await client.chat.completions.create(**asked)
-
-
-async def test_old_answers_and_the_oldest_beyond_the_bound_are_forgotten(cloud):
-    def row(name, created_us, size=10):
-        return ReplayRow(
-            key_id="bounds",
-            name=name,
-            digest=b"d",
-            request_id="req",
-            content_type="application/json",
-            body=b"x",
-            bytes=size,
-            created_us=created_us,
-        )
-
-    now = now_us()
-    rows = [row("old", now - service.KEPT_US - 1)]
-    rows += [row(f"n{number}", now + number, size=30) for number in range(5)]
-
-    def work(connection):
-        for each in [*rows, row("n4", now + 5, size=30)]:
-            replays.put(connection, each)
-        replays.prune(connection, before_us=now - service.KEPT_US, most_bytes=100)
-        names = [each.name for each in rows]
-        return [
-            name
-            for name in names
-            if replays.get(connection, "bounds", name, since_us=0) is not None
-        ]
-
-    assert await cloud.cloud.database.call(work) == ["n2", "n3", "n4"]
