@@ -79,7 +79,13 @@ def lacking(job: Job, lacks: list[str]) -> str | None:
     """
     plain = {field.name: field.default for field in msgspec.structs.fields(Job)}
     for name in lacks:
-        unasked = [plain.get(name), [], None, "", *([0] if name == "logprobs" else [])]
+        unasked: list[object] = [
+            plain.get(name),
+            [],
+            None,
+            "",
+            *([0] if name == "logprobs" else []),
+        ]
         if name in plain and getattr(job, name) not in unasked:
             return name
     return None
