@@ -520,3 +520,35 @@ async def test_the_embedded_engine_refuses_an_image_by_name(cloud, client, serve
         await client.messages.create(
             model=served.model, max_tokens=5, messages=[{"role": "user", "content": content}]
         )
+
+
+async def test_a_tool_that_must_be_called_is_called_by_the_embedded_engine(client, served):
+    city = {"enum": ["Jeju", "Seoul"]}  # a model of random weights writes free text for ever
+    schema = {"type": "object", "properties": {"city": city}, "required": ["city"]}
+    asked = {
+        "model": served.model,
+        "max_tokens": 200,
+        "messages": MESSAGES,
+        "tools": [{**TOOL, "input_schema": schema}],
+        "tool_choice": {"type": "tool", "name": "weather"},
+    }
+    answer = await client.messages.create(**asked)
+    async with client.messages.stream(**asked) as stream:
+        streamed = await stream.get_final_message()
+    for message in (answer, streamed):
+        (call,) = message.content
+        assert (message.stop_reason, call.type, call.name) == ("tool_use", "tool_use", "weather")
+        assert call.input["city"] in ("Jeju", "Seoul")
+
+
+async def test_a_model_that_cannot_think_is_refused_thinking_by_name(cloud, key, served):
+    body = {
+        "model": served.model,
+        "max_tokens": 2000,
+        "messages": MESSAGES,
+        "thinking": {"type": "enabled", "budget_tokens": 1024},
+    }
+    answer = await cloud.ask("POST", "/v1/messages", body, secret=key.secret)
+    error = answer.json()["error"]
+    assert (answer.status, error["param"]) == (400, "thinking"), error
+    assert "does not think" in error["message"]

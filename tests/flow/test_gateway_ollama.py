@@ -126,6 +126,13 @@ async def test_streaming_is_what_happens_unless_it_is_refused(cloud, key):
     assert [line["message"]["content"] for line in lines] == ["Hi", "!", ""]
 
 
+async def test_words_that_end_a_line_for_some_readers_do_not_break_the_clients_lines(cloud, client):
+    words = ["a\u2028b", "c\x85d", "e\u2029f"]
+    engine = await cloud.add_engine(words=words)
+    parts = [part async for part in await client.chat(engine.models[0], MESSAGES, stream=True)]
+    assert [part.message.content for part in parts] == [*(f"{word} " for word in words), ""]
+
+
 async def test_the_lines_of_a_stream_are_those_of_the_golden_file(cloud, key, golden):
     thinks = [{"reasoning_content": "Let me "}, {"reasoning_content": "see."}]
     calls = [
@@ -389,6 +396,13 @@ async def test_the_embedded_engine_keeps_to_a_schema(client, served):
     schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}
     answer = await client.chat(served.model, MESSAGES, format=schema, options={"num_predict": 200})
     assert json.loads(answer.message.content)["a"] in (1, 2)
+
+
+async def test_the_embedded_engine_refuses_images_and_thinking_by_name(client, served):
+    with pytest.raises(ollama.ResponseError, match=r"image_url.*messages\[0\]"):
+        await client.generate(served.model, "a", images=[PNG])
+    with pytest.raises(ollama.ResponseError, match=r"does not think.*\(think\)"):
+        await client.chat(served.model, MESSAGES, think=True)
 
 
 async def test_models_are_listed_shown_and_those_that_run_too(cloud, client, served):

@@ -40,7 +40,7 @@ class TextBlock(Block, frozen=True, kw_only=True, tag="text"):
 
 class Base64Source(Strict, frozen=True, kw_only=True, tag_field="type", tag="base64"):
     media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
-    data: Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
+    data: Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/=]*$")]
 
 
 class UrlSource(Strict, frozen=True, kw_only=True, tag_field="type", tag="url"):

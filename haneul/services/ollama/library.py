@@ -22,7 +22,7 @@ from haneul.services.chat import Gateway
 from haneul.services.keyring import require
 from haneul.services.keys import Key
 from haneul.services.ollama import listed
-from haneul.services.ollama.told import LINES
+from haneul.services.ollama.told import LINES, ended
 from haneul.services.ollama.wire import (
     OllamaCopy,
     OllamaDelete,
@@ -240,7 +240,7 @@ def _named(name: str) -> str:
 
 
 def _encoded(value: dict[str, Any]) -> bytes:
-    return msgspec.json.encode(value) + b"\n"
+    return ended(msgspec.json.encode(value))
 
 
 async def _body(call: Call) -> bytes:

@@ -17,7 +17,7 @@ from haneul.services.keys import Key
 from haneul.services.ollama import keep_alive, request
 from haneul.services.ollama.dialect import Ollama
 from haneul.services.ollama.library import Library
-from haneul.services.ollama.told import LINES, head
+from haneul.services.ollama.told import LINES, ended, head
 from haneul.services.ollama.wire import Wish
 from haneul.services.targets import Target
 
@@ -35,6 +35,7 @@ EMPTY: dict[str, dict[str, Any]] = {
     request.EMBED: {"embeddings": []},
     request.EMBEDDINGS: {"embedding": []},
 }
+UNLOAD_S = 30.0  # for an engine to end; the client has its answer by then
 _wishes = msgspec.json.Decoder(Wish)
 
 
@@ -83,14 +84,14 @@ class Pages:
         key = await self._gateway.who(call)
         wish = _wish(await call.body(max_bytes=config.body_max_bytes, within_s=config.body_s))
         is_last = wish is not None and keep_alive.seconds(wish.keep_alive) == 0
-        if is_last and wish is not None:
-            self._unloadable(key, wish.model)
+        target = self._unloadable(key, wish.model) if wish is not None and is_last else None
         if wish is not None and _is_empty(wish, dialect.name):
             await self._load(call, key, wish, dialect.name, is_last=is_last)
             return
         await self._gateway.serve(call, dialect)
-        if is_last and wish is not None:
-            await _unload(self._unloadable(key, wish.model))
+        if target is not None:
+            call.within(UNLOAD_S)
+            await self._unload(target.model)
 
     def _unloadable(self, key: Key, model: str) -> Target:
         """The model that is to be unloaded, for everybody: which takes the scope 'admin'."""
@@ -109,7 +110,7 @@ class Pages:
         target = self._gateway.find(key, wish.model)[0]
         call.within(self._gateway.config.first_token_s)
         if is_last:
-            await _unload(target)
+            await self._unload(target.model)
         else:
             await target.ready(self._gateway.config.first_token_s)
         took_ns = time.monotonic_ns() - began_ns
@@ -119,7 +120,15 @@ class Pages:
             told["total_duration"] = took_ns
         is_lines = "done" in told and wish.stream is not False
         data = msgspec.json.encode(told)
-        await call.answer(200, data + b"\n" if is_lines else data, LINES if is_lines else JSON)
+        await call.answer(200, ended(data) if is_lines else data, LINES if is_lines else JSON)
+
+    async def _unload(self, model: str) -> None:
+        """Stops a model's engine, unless others are being answered."""
+        target = self._gateway.targets.embedded(model)  # a tuned one may have taken its place
+        if target is None or target.gate.busy.inside or target.gate.waiting:
+            return
+        if target.replica is not None:
+            await target.replica.stop()
 
 
 def _wish(data: bytes) -> Wish | None:
@@ -137,10 +146,3 @@ def _is_empty(wish: Wish, name: str) -> bool:
     if name == request.EMBED:
         return wish.input in ("", [])
     return not (wish.prompt or wish.images or wish.suffix)
-
-
-async def _unload(target: Target) -> None:
-    """Stops the engine, unless others are being answered."""
-    is_idle = target.gate.busy.inside == 0 and target.gate.waiting == 0
-    if target.replica is not None and is_idle:
-        await target.replica.stop()

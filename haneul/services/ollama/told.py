@@ -24,6 +24,8 @@ from haneul.services.flights import Counters
 from haneul.services.ollama.request import CHAT, EMBED, Client
 
 LINES = b"application/x-ndjson"
+# What may stand in JSON but ends a line for Python's and httpx's readers of lines.
+LINE_ENDS = [(mark.encode(), b"\\u%04x" % ord(mark)) for mark in "\x85\u2028\u2029"]
 REASONS = {"tool_calls": "stop", "function_call": "stop"}
 
 
@@ -58,12 +60,19 @@ class Errors:
     def body(self, error: HaneulError, request_id: str) -> bytes:
         root = (error.param or "").partition(".")[0]
         param = FIELDS.get(root) or error.param
-        is_named = not param or param in error.message
+        is_named = not param or f"'{param}'" in error.message
         text = error.message if is_named else f"{error.message} ({param})"
         return msgspec.json.encode({"error": text})
 
     def event(self, error: HaneulError, request_id: str) -> bytes:
-        return self.body(error, request_id) + b"\n"
+        return ended(self.body(error, request_id))
+
+
+def ended(data: bytes) -> bytes:
+    """JSON as a line of its own, also for clients that end lines where Unicode does."""
+    for mark, escape in LINE_ENDS:
+        data = data.replace(mark, escape)
+    return data + b"\n"
 
 
 def head(model: str) -> dict[str, Any]:
@@ -188,7 +197,7 @@ class Stream(openai.Stream):
         call["arguments"] += function.arguments or ""
 
     def _line(self, fields: dict[str, Any], **more: Any) -> bytes:
-        return msgspec.json.encode({**head(self._client.model), **fields, **more}) + b"\n"
+        return ended(msgspec.json.encode({**head(self._client.model), **fields, **more}))
 
     def ending(self, *, cost_nano: int, currency: str) -> bytes:
         route, told = self._ask.name, b""

@@ -14,7 +14,7 @@ from msgspec import Meta, Raw, Struct
 from haneul.base.wire import Count, Name, Penalty, Seed, Stop, Stops
 
 Object = dict[str, Raw]  # kept byte by byte inside
-Image = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/\s]*={0,2}\s*$")]  # base64
+Image = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/=\s]*$")]  # base64
 KeepAlive = int | float | str
 
 
