@@ -116,6 +116,15 @@ async def test_the_synchronous_client_works_too(cloud, key):
     assert await asyncio.to_thread(ask) == ("x y ", "x y ")
 
 
+async def test_the_client_finds_cloud_and_key_in_its_own_variables(cloud, key, monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", cloud.root)
+    monkeypatch.setenv("OLLAMA_API_KEY", key.secret)
+    engine = await cloud.add_engine(words=["here"])
+    async with ollama.AsyncClient() as client:
+        answer = await client.chat(engine.models[0], MESSAGES)
+    assert answer.message.content == "here "
+
+
 async def test_streaming_is_what_happens_unless_it_is_refused(cloud, key):
     said = pieces({"content": "Hi"}, {"content": "!"})
     engine = await cloud.add_engine(pieces=(b": still here\n\n", *said))
