@@ -494,6 +494,42 @@ async def test_a_model_is_pulled_with_progress_copied_and_deleted(
     assert gone.value.status_code == 404
 
 
+async def test_a_pull_tells_how_far_it_is_and_ends_with_its_client(
+    cloud, admin, tiny_model, tmp_path, monkeypatch
+):
+    repository = tmp_path / "hub" / "models" / "org" / "slow"
+    repository.mkdir(parents=True)
+    data = tiny_model.read_bytes() + b"\0" * (3 << 20)
+    (repository / "slow.gguf").write_bytes(data)
+    name = "hf:org/slow:slow.gguf"
+
+    def pulls():
+        return [task for task in asyncio.all_tasks() if task.get_name() == f"pull {name}"]
+
+    async with FakeHub(tmp_path / "hub") as hub:
+        for variable, value in hub.environ.items():
+            monkeypatch.setenv(variable, value)
+        hub.faults["huggingface"].pause_s = 0.05
+        stream = await admin.pull(name, stream=True)
+        seen = [part async for part in until_some(stream)]
+        assert 0 < seen[-1].completed < seen[-1].total == len(data)
+        assert len(pulls()) == 1
+        await stream.aclose()
+        await cloud.until(lambda: not pulls(), 5, "the pull has ended with its client")
+        hub.faults["huggingface"].pause_s = 0
+        parts = [part async for part in await admin.pull(name, stream=True)]
+    assert parts[-1].status == "success"
+    await admin.delete(name)
+
+
+async def until_some(stream):
+    """The reports of a pull, up to the first that says how much has come."""
+    async for part in stream:
+        yield part
+        if part.completed:
+            return
+
+
 async def test_no_file_of_the_machine_is_pulled_from_afar(admin, tiny_model):
     with pytest.raises(ollama.ResponseError, match="haneul pull FILE") as refused:
         await admin.pull(str(tiny_model))
