@@ -296,8 +296,9 @@ class Client:
         because not one byte of an answer came over it. Raises EngineUnavailable, EngineFailed.
         """
         head = _head(to, method, path, len(body), headers or {})
+        is_new = False
         while True:
-            connection, is_new = await self._connect(to)
+            connection, is_new = await self._connect(to, is_new=is_new)
             try:
                 connection.write(head + body)
                 while not connection.got_head and connection.error is None:
@@ -305,7 +306,7 @@ class Client:
             except Disconnected:
                 if is_new:
                     raise
-                continue
+                continue  # it was closed already: nothing was sent
             except BaseException:
                 connection.abort()
                 raise
@@ -314,10 +315,12 @@ class Client:
             assert connection.error is not None
             if is_new or connection.got_any:
                 raise connection.error
+            is_new = True
 
-    async def _connect(self, to: Address) -> tuple[Connection, bool]:
+    async def _connect(self, to: Address, *, is_new: bool) -> tuple[Connection, bool]:
+        """A connection, kept or new, and which of the two it is."""
         idle = self._idle.get(to, [])
-        while idle:
+        while idle and not is_new:
             connection = idle.pop()
             if not connection.closed:
                 return connection, False

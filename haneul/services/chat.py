@@ -38,6 +38,7 @@ from haneul.services.limits import Account
 from haneul.services.remote import NO_HEADERS, Headers, Reply
 from haneul.services.replays import HEADER as IDEMPOTENCY
 from haneul.services.replays import Replays
+from haneul.services.retries import Retries
 from haneul.services.sessions import Sessions
 from haneul.services.targets import EMBEDDED, Target, Targets
 
@@ -90,6 +91,7 @@ class Gateway:
         self.biller = biller
         self.calls = calls
         self.replays = replays
+        self.retries = Retries()
 
     async def guard(self, call: Call, work: Callable[[Call], Awaitable[None]]) -> None:
         """Runs one call to its end, whatever happens, and tells the client how it ended."""
@@ -168,9 +170,11 @@ class Gateway:
 
     async def _relay(self, request: Request) -> None:
         """Tries the targets in order until one gives its first byte."""
-        call, bill, config = request.call, request.bill, self.config
-        for target in request.targets:
-            is_last = target is request.targets[-1]
+        call, bill, config, retries = request.call, request.bill, self.config, self.retries
+        targets = retries.order(request.targets)
+        retries.called(request.key.id)
+        for target in targets:
+            is_last = target is targets[-1]
             try:
                 call.within(config.queue_s + config.first_token_s)
                 entered_s = await target.gate.enter()
@@ -186,9 +190,11 @@ class Gateway:
                         bill.leave()
                 finally:
                     target.gate.leave()
+                retries.worked(target)
                 return
             except (Unavailable, EngineFailed, RateLimited) as error:
-                if is_last or call.has_begun:
+                retries.failed(target, error)
+                if is_last or call.has_begun or not retries.take(request.key.id):
                     raise
                 log.info("next_target", request=call.id, engine=target.engine, code=error.code)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import pytest_asyncio
@@ -104,6 +104,33 @@ async def test_a_kept_connection_that_was_closed_meanwhile_is_replaced(client):
             assert await get(client, to) == (200, b"x")
             await asyncio.sleep(0.02)
         assert len(requests) == 3
+
+
+async def test_a_request_that_a_kept_connection_swallowed_is_sent_once_more_and_no_more(client):
+    """However many connections are kept: an engine that takes it and dies is not asked on."""
+    requests, all_are_here = [], asyncio.Event()
+
+    async def serve(reader, writer):
+        with suppress(asyncio.IncompleteReadError):
+            requests.append(await reader.readuntil(b"\r\n\r\n"))
+            if len(requests) == 5:
+                all_are_here.set()
+            if len(requests) <= 5:
+                await all_are_here.wait()
+                writer.write(OK + b"content-length: 1\r\n\r\nx")
+                requests.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        to = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+        await asyncio.gather(*(get(client, to) for _ in range(5)))
+        assert len(client._idle[to]) == 5
+        with pytest.raises(Disconnected):
+            await client.send(to, "POST", "/")
+        assert len(requests) == 5 + 2
+        await client.aclose()
+        await asyncio.sleep(0.05)
 
 
 async def test_an_answer_that_is_not_read_is_hung_up_on(client):
