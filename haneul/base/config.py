@@ -44,6 +44,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     body_max_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 32 << 20  # of a request
     body_s: Seconds = 30  # for a request's body to arrive whole
     queue_s: Seconds = 120  # in the queue of an engine
+    spill_wait_s: Annotated[float, Meta(ge=0, le=86_400)] = 5  # in it, before a remote is asked
+    leader_wait_s: Seconds = 20  # for one that begins alike, at engines that share prefixes
     first_token_s: Seconds = 300  # from the engine's start to its first byte
     answer_s: Seconds = 1800  # from the engine's start to the end of an answer that is not streamed
     idle_s: Seconds = 60  # between two chunks, from the engine or to the client

@@ -13,6 +13,11 @@ from collections.abc import Callable
 
 from haneul.base.errors import Overloaded
 
+KEPT = 31 / 32  # of what older requests say about how long one stays, at each that leaves
+LEFT_MIN = 3.5  # requests that must have left, older ones counting less, before that is known
+RETRY_S = 5.0  # where nothing was measured yet
+RETRY_MAX_S = 600.0
+
 
 class Busy:
     """The engine's clock: `share` of a request is the difference of two readings."""
@@ -22,16 +27,25 @@ class Busy:
         self.busy_s = 0.0  # the time that at least one request was inside
         self._clock = clock
         self._share_s = 0.0
+        self._stays_s = 0.0  # the sum of all stays, recent ones counting more
+        self._left = 0.0  # of so many requests
         self._at = clock()
 
     def reading_s(self) -> float:
         """What a request inside since the beginning would have been charged."""
         now = self._clock()
         if self.inside:
-            self._share_s += (now - self._at) / self.inside
-            self.busy_s += now - self._at
+            passed_s = now - self._at
+            self._share_s += passed_s / self.inside
+            self._stays_s += passed_s * self.inside
+            self.busy_s += passed_s
         self._at = now
         return self._share_s
+
+    @property
+    def stay_s(self) -> float | None:
+        """How long a request stays inside, by those of late; None until some have left."""
+        return self._stays_s / self._left if self._left > LEFT_MIN else None
 
     def enter(self) -> float:
         reading = self.reading_s()
@@ -41,6 +55,8 @@ class Busy:
     def leave(self) -> None:
         self.reading_s()
         self.inside -= 1
+        self._stays_s *= KEPT
+        self._left = self._left * KEPT + 1
 
 
 class Gate:
@@ -58,6 +74,30 @@ class Gate:
     def waiting(self) -> int:
         """Requests in the queue."""
         return len(self._waiting)
+
+    @property
+    def has_place(self) -> bool:
+        """Whether one who comes now gets in at once."""
+        return self._taken < self.inside_max and not self._waiting
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one who comes now is turned away."""
+        return not self.has_place and len(self._waiting) >= self.queue_max
+
+    @property
+    def wait_s(self) -> float | None:
+        """How long one who comes now would wait, by the stays of late; None: not measured yet."""
+        if self.has_place:
+            return 0.0
+        stay_s = self.busy.stay_s
+        return None if stay_s is None else (len(self._waiting) + 1) * stay_s / self.inside_max
+
+    @property
+    def retry_after_s(self) -> float:
+        """When it is worth to come again: the queue as it stands is through by then."""
+        wait_s = self.wait_s
+        return RETRY_S if wait_s is None else min(max(1.0, wait_s), RETRY_MAX_S)
 
     async def enter(self) -> float:
         """Waits for a place; gives the busy clock's reading at entry. Raises Overloaded.
@@ -77,7 +117,8 @@ class Gate:
 
     async def _wait_for_place(self) -> None:
         if len(self._waiting) >= self.queue_max:
-            raise Overloaded("The queue of this model's engine is full.", retry_after_s=5)
+            message = "The queue of this model's engine is full."
+            raise Overloaded(message, retry_after_s=self.retry_after_s)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
@@ -87,7 +128,7 @@ class Gate:
             self._leave_queue(turn)
             if isinstance(cause, TimeoutError):
                 message = "Waited too long for this model's engine."
-                raise Overloaded(message, retry_after_s=5) from cause
+                raise Overloaded(message, retry_after_s=self.retry_after_s) from cause
             raise
 
     def _leave_queue(self, turn: asyncio.Future[None]) -> None:

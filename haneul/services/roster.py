@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -24,17 +25,27 @@ from haneul.chips.footprint import fits, footprint
 from haneul.chips.host import read_host
 from haneul.chips.shape import Shape
 from haneul.models.hub import shape
+from haneul.services.affinity import mark
 from haneul.services.gate import Gate
+from haneul.services.leaders import Leaders
 from haneul.services.prices import PriceList, read_prices
 from haneul.services.remote import PlainTransport, Transport
 from haneul.services.replica import FAILED, READY, STOPPED, Replica, Spec
+from haneul.services.routes import Route, route_of
 from haneul.services.specs import context, spec_of
-from haneul.services.targets import EMBEDDED, Target, Targets, always_ready
+from haneul.services.targets import (
+    EMBEDDED,
+    REMOTE_INSIDE_MAX,
+    Target,
+    Targets,
+    always_ready,
+)
 from haneul.services.tune import axes
 from haneul.services.tune.kept import setup_for
 from haneul.services.tune.setup import Setup
 from haneul.store import engines as engine_queries
 from haneul.store import models as model_queries
+from haneul.store import routes as route_queries
 from haneul.store.database import Database
 from haneul.store.engines import EngineRow
 from haneul.store.models import ModelRow
@@ -56,6 +67,7 @@ class Known(Struct, frozen=True):
     engines: list[EngineRow]
     prices: PriceList
     setups: dict[str, Setup]  # what tuning chose, by digest
+    routes: list[Route]
 
 
 class Roster:
@@ -121,6 +133,7 @@ class Roster:
             lambda row, model: known.prices.of(model, row.name),
             self._remote,
         )
+        self._targets.set_routes(known.routes)
 
     async def _drop(self, target: Target) -> None:
         self._targets.remove_embedded(target.model)
@@ -166,6 +179,8 @@ class Roster:
             context_tokens=spec.context_tokens,
             created_us=row.pulled_us,
             replica=replica,
+            is_own=True,
+            id=mark(row.name.encode()),
         )
 
     def _spec(self, row: ModelRow) -> Spec:
@@ -237,11 +252,17 @@ class Roster:
             engine=row.name,
             upstream_model=model,
             transport=transport,
-            gate=self._gate(256),
+            gate=self._gate(row.own_slots or REMOTE_INSIDE_MAX),
             ready=always_ready,
             currency=self._config.currency,
             created_us=row.created_us,
+            is_own=row.own_slots is not None,
+            id=mark(f"{row.name}/{model}".encode()),
+            leaders=self._leaders() if row.shares_prefixes else None,
         )
+
+    def _leaders(self) -> Leaders:
+        return Leaders(wait_s=self._config.leader_wait_s, clock=time.monotonic)
 
     def _gate(self, inside_max: int) -> Gate:
         config = self._config
@@ -281,4 +302,5 @@ async def _stop_when_idle(target: Target) -> None:
 def _read(connection: Connection) -> Known:
     models = model_queries.every(connection)
     engines = engine_queries.every(connection)
-    return Known(models, engines, read_prices(connection, at_us=now_us()), {})
+    routes = [route_of(row) for row in route_queries.every(connection)]
+    return Known(models, engines, read_prices(connection, at_us=now_us()), {}, routes)

@@ -1,26 +1,30 @@
 """What can answer for a model: the embedded engines and the remote ones, in one name space.
 
-A public model name leads to its targets in the order of preference. Embedded models start when
-they are first asked for. Remote models are named ENGINE/MODEL, and by MODEL alone where no other
-target has that name.
+A public model name leads to every target that has it; `router` chooses among them. Embedded models
+start when they are first asked for. Remote models are named ENGINE/MODEL, and by MODEL alone
+together with whatever else has that name. A route leads to the targets of its members.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 import aiohttp
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from haneul.base import http
 from haneul.base.errors import HaneulError, ModelNotFound
 from haneul.base.log import logger
 from haneul.services.gate import Gate
+from haneul.services.health import Health
+from haneul.services.leaders import Leaders
 from haneul.services.prices import Rates, rates_of
 from haneul.services.remote import PlainTransport, TlsTransport, Transport, read_key_file
 from haneul.services.replica import READY, Replica
+from haneul.services.routes import Route
 from haneul.store.engines import EngineRow
 from haneul.store.prices import PriceRow
 
@@ -48,6 +52,10 @@ class Target(Struct, kw_only=True, eq=False):
     context_tokens: int | None = None
     created_us: int = 0
     replica: Replica | None = None
+    is_own: bool = False  # hardware that is paid for, asked or not
+    id: int = 0  # 64 bits of its name, by which prompts find their home
+    health: Health = field(default_factory=Health)
+    leaders: Leaders | None = None  # where the engine shares prefixes
 
     @property
     def rates(self) -> Rates:
@@ -70,6 +78,20 @@ class Target(Struct, kw_only=True, eq=False):
         return self.replica.state if self.replica else READY
 
 
+class Found(NamedTuple):
+    """What a public name leads to."""
+
+    name: str
+    pools: tuple[tuple[Target, ...], ...]  # of each member, then of each fallback
+    names: tuple[str, ...]  # of the pools' models, as the route says them
+    weights: tuple[int, ...] = ()  # of the first pools; empty: the first is the one that is meant
+
+    @property
+    def targets(self) -> list[Target]:
+        """All, each once, in the order of the pools."""
+        return list({id(target): target for pool in self.pools for target in pool}.values())
+
+
 class Targets:
     """Every target, by public name."""
 
@@ -80,6 +102,8 @@ class Targets:
         self._embedded: dict[str, Target] = {}
         self._remote: dict[str, list[Target]] = {}  # by engine
         self._rows: dict[str, EngineRow] = {}
+        self._found: dict[str, Found] = {}  # what was asked for since something changed
+        self.routes: dict[str, Route] = {}
 
     def every(self) -> list[Target]:
         """All targets, embedded first."""
@@ -87,26 +111,66 @@ class Targets:
         return [*self._embedded.values(), *remote]
 
     def find(self, name: str) -> list[Target]:
-        """The targets of a public name, best first. Raises ModelNotFound."""
-        if found := self._embedded.get(name) or self._embedded.get(self._aliases.get(name, "")):
-            return [found]
+        """The targets of a public name, the first meant first. Raises ModelNotFound."""
+        return self.look_up(name).targets
+
+    def look_up(self, name: str) -> Found:
+        """What a public name leads to. Raises ModelNotFound."""
+        if (found := self._found.get(name)) is None:
+            found = self._route(self.routes[name]) if name in self.routes else self._plain(name)
+            if not found.pools:
+                raise ModelNotFound(param="model")
+            self._found[name] = found
+        return found
+
+    def _plain(self, name: str) -> Found:
+        targets = tuple(self._named(name))
+        return Found(name, (targets,) if targets else (), (name,))
+
+    def _route(self, route: Route) -> Found:
+        """The targets of a route's members that are here, then of its fallbacks."""
+        pools = [tuple(self._named(member.model)) for member in route.members]
+        names = tuple(member.model for member in route.members)
+        weights = tuple(route.weights)
+        if not route.is_weighted:
+            pools, weights = [tuple(target for pool in pools for target in pool)], ()
+            names = ("",)
+        later = [tuple(self._named(model)) for model in route.fallbacks]
+        kept = [number for number, pool in enumerate([*pools, *later]) if pool]
+        return Found(
+            route.name,
+            tuple([*pools, *later][number] for number in kept),
+            tuple([*names, *route.fallbacks][number] for number in kept),
+            tuple(weights[number] for number in kept if number < len(weights)),
+        )
+
+    def _named(self, name: str) -> list[Target]:
+        """Those that have the name: the embedded one, then ENGINE/MODEL, or MODEL anywhere."""
+        own = self._embedded.get(name) or self._embedded.get(self._aliases.get(name, ""))
         engine, _, model = name.partition("/")
-        exact = [
-            target for target in self._remote.get(engine, []) if target.upstream_model == model
-        ]
-        found_remote = exact or [
-            target
+        remote = [each for each in self._remote.get(engine, []) if each.upstream_model == model]
+        remote = remote or [
+            each
             for targets in self._remote.values()
-            for target in targets
-            if target.upstream_model == name
+            for each in targets
+            if each.upstream_model == name
         ]
-        if not found_remote:
-            shown = name if len(name) <= 100 else name[:100] + "…"
-            raise ModelNotFound(
-                f"There is no model {shown!r} here. GET /v1/models lists those there are.",
-                param="model",
-            )
-        return found_remote
+        return [own, *remote] if own else remote
+
+    def names(self) -> list[tuple[str, list[Target]]]:
+        """Every public name and what it leads to, ENGINE/MODEL and MODEL being two."""
+        plain = {name for each in self.every() for name in (each.model, each.upstream_model)}
+        found = [self.look_up(name) for name in plain if name not in self.routes]
+        return [(each.name, each.targets) for each in [*found, *self.leading()]]
+
+    def leading(self) -> list[Found]:
+        """The routes that lead somewhere now."""
+        return [found for route in self.routes.values() if (found := self._route(route)).pools]
+
+    def set_routes(self, routes: list[Route]) -> None:
+        """Follows the routes in the store."""
+        self.routes = {route.name: route for route in routes}
+        self._found.clear()
 
     def embedded(self, model: str) -> Target | None:
         return self._embedded.get(model)
@@ -114,15 +178,18 @@ class Targets:
     def put_embedded(self, target: Target) -> None:
         """Adds an embedded target; one it replaces is the caller's to stop."""
         self._embedded[target.model] = target
+        self._found.clear()
 
     def remove_embedded(self, model: str) -> Target | None:
         """Takes an embedded target out; its replica is the caller's to stop."""
+        self._found.clear()
         return self._embedded.pop(model, None)
 
     def set_remote(
         self, rows: list[EngineRow], prices: Callable[[EngineRow, str], Prices], make: Make
     ) -> None:
         """Follows the engines in the store: new ones are added, changed ones replaced."""
+        self._found.clear()
         for name in self._rows.keys() - {row.name for row in rows}:
             self._remote.pop(name, None)
             self._rows.pop(name)

@@ -19,6 +19,8 @@ class EngineRow(Struct, frozen=True, kw_only=True):
     models: str
     created_us: int
     removed_us: int | None = None
+    shares_prefixes: int = 0  # whether its prefix cache is worth waiting for
+    own_slots: int | None = None  # answers at a time of one's own hardware; None: a provider's
 
 
 def put(connection: Connection, row: EngineRow) -> None:

@@ -49,6 +49,8 @@ class RequestRow(Struct, frozen=True, kw_only=True):
     tenant_id: str = "default"
     user_id: str | None = None
     share_millionths: int = 1_000_000
+    routed: str | None = None
+    saved_nano: int | None = None
 
 
 class ChipHourRow(Struct, frozen=True, kw_only=True):

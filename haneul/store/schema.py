@@ -149,6 +149,18 @@ engine = Table(
     Column("models", Text, nullable=False),  # JSON list of the names it serves
     Column("created_us", BigInteger, nullable=False),
     Column("removed_us", BigInteger),
+    Column("shares_prefixes", SmallInteger, nullable=False, server_default="0"),
+    Column("own_slots", Integer),  # answers at a time of one's own hardware; NULL: a provider's
+)
+
+route = Table(
+    "route",  # a public name that leads to several models
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("members", Text, nullable=False),  # JSON list of [model, weight or null]
+    Column("fallbacks", Text, nullable=False),  # JSON list of models, in order
+    Column("created_us", BigInteger, nullable=False),
+    Column("removed_us", BigInteger),
 )
 
 model = Table(
@@ -219,6 +231,8 @@ request = Table(
     Column("user_id", Text),
     # What was paid of the price, in millionths: less for work that may wait.
     Column("share_millionths", Integer, nullable=False, server_default="1000000"),
+    Column("routed", Text),  # why this engine: see services.choice
+    Column("saved_nano", BigInteger),  # against the next engine; NULL: there was none to compare
     Index("request_by_key", "key_id", "received_us"),
     Index("request_by_tenant", "tenant_id", "received_us"),
     Index("request_by_upstream", "upstream_id"),

@@ -1,0 +1,103 @@
+"""Which target a request goes to: one pure function over what is known at this moment.
+
+Own hardware while it has a free place: it is paid for anyway, so one more answer costs nothing. Its
+queue while that keeps the wait within what the operator allows; else the cheapest remote for this
+request. What has failed lately comes last, but never falls out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from haneul.services.affinity import score, spread
+
+OWN_FREE = "own_free"
+OWN_QUEUE = "own_queue"
+SPILLED = "spilled"
+CHEAPEST = "cheapest"
+AFFINITY = "affinity"
+FALLBACK = "fallback"
+ONLY = "only"
+REASONS = (OWN_FREE, OWN_QUEUE, SPILLED, CHEAPEST, AFFINITY, FALLBACK, ONLY)
+
+UNKNOWN_NANO = 1 << 62  # where a price is not known: after all that are
+FREE, SHORT_QUEUE, REMOTE, LONG_QUEUE, REMOTE_QUEUE = range(5)  # better first
+Key = tuple[float, bool, int, int, int]
+
+
+class View(NamedTuple):
+    """What the choice knows of one target."""
+
+    id: int  # 64 bits of its name
+    place: int = 0  # in its route: 0 for the model that is meant, more for what comes after it
+    is_own: bool = False
+    has_place: bool = True
+    is_full: bool = False  # its queue takes nobody any more
+    wait_s: float | None = 0.0  # in its queue, estimated; None: nothing was measured yet
+    load: int = 0  # requests inside and waiting
+    cost_nano: int | None = 0  # of this request's likely tokens; None: the price is unknown
+    paused_s: float = 0.0  # until it may be asked again
+
+
+def rank(views: Sequence[View], *, mark: int, spill_wait_s: float) -> tuple[list[int], str]:
+    """The targets' numbers, best first, and why the first is the first."""
+    if len(views) == 1:
+        return [0], ONLY
+    keys = [_key(view, spill_wait_s) for view in views]
+    order = sorted(range(len(views)), key=lambda each: (keys[each], views[each].load, each))
+    equal = sum(1 for key in keys if key == keys[order[0]])
+    if equal > 1:
+        group = order[:equal]
+        ids, loads = [views[each].id for each in group], [views[each].load for each in group]
+        order[:equal] = [group[number] for number in spread(mark, ids, loads)]
+    return order, _reason(views, keys, order, equal, mark)
+
+
+def _key(view: View, spill_wait_s: float) -> Key:
+    """Lower goes first; the same for those between which nothing but the prompt decides."""
+    tier = _tier(view, spill_wait_s)
+    cost = 0 if view.is_own else UNKNOWN_NANO if view.cost_nano is None else view.cost_nano
+    return view.paused_s, view.is_full, view.place, tier, cost
+
+
+def _tier(view: View, spill_wait_s: float) -> int:
+    if not view.is_own:
+        return REMOTE if view.has_place else REMOTE_QUEUE
+    if view.has_place:
+        return FREE
+    is_short = not view.is_full if view.wait_s is None else view.wait_s <= spill_wait_s
+    return SHORT_QUEUE if is_short else LONG_QUEUE
+
+
+def _reason(
+    views: Sequence[View], keys: Sequence[Key], order: Sequence[int], equal: int, mark: int
+) -> str:
+    first, key = views[order[0]], keys[order[0]]
+    is_late = first.place > min(view.place for view in views)
+    if is_late or any(other[0] > key[0] and other[1:] < key[1:] for other in keys):
+        return FALLBACK
+    if equal > 1 and _is_home(first, [views[each] for each in order[:equal]], mark):
+        return AFFINITY
+    if first.is_own:
+        return OWN_FREE if first.has_place else OWN_QUEUE
+    is_spill = any(view.is_own and view.place <= first.place for view in views)
+    return SPILLED if is_spill else CHEAPEST
+
+
+def _is_home(first: View, group: Sequence[View], mark: int) -> bool:
+    """Whether the prompt's beginning chose it, and not the load of the others."""
+    return all(score(mark, first.id) >= score(mark, other.id) for other in group)
+
+
+def draw(weights: Sequence[int], point: float) -> int:
+    """The number of the member that a point from 0 to 1 falls on; members of weight 0 are none."""
+    rest = point * sum(weights)
+    last = 0
+    for number, weight in enumerate(weights):
+        if weight:
+            last = number
+            if rest < weight:
+                return number
+            rest -= weight
+    return last

@@ -1,0 +1,232 @@
+"""Where a request goes: what its model's name leads to, put in order for this moment.
+
+The choice itself is `choice.rank`, a pure function; here it is given what is known: gates, prices,
+health, and the tokens that requests of this name have used so far.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from haneul.base.errors import EngineFailed, HaneulError, ModelNotFound, NotAllowed
+from haneul.base.units import now_us
+from haneul.services import choice
+from haneul.services.affinity import beginning, mark
+from haneul.services.ask import Ask
+from haneul.services.choice import View
+from haneul.services.flights import Counters
+from haneul.services.keyring import require
+from haneul.services.keys import Key
+from haneul.services.nearest import nearest
+from haneul.services.prices import cost_nano, rates_of
+from haneul.services.routes import Route
+from haneul.services.targets import Found, Target, Targets
+
+ANSWER_TOKENS = 256  # taken for likely until some have been counted
+BYTES_PER_TOKEN = 4
+RECENT = 1 / 16  # how much the newest request says of the next
+NAMES_MAX = 4096
+
+
+class Plan(NamedTuple):
+    """The targets of one request, best first, and why the first is the first."""
+
+    targets: list[Target]
+    reason: str = choice.ONLY
+
+
+class Habit(NamedTuple):
+    """What requests of one name use, those of late counting more."""
+
+    completion_tokens: float = ANSWER_TOKENS
+    cached_share: float = 0.0  # of the prompt's tokens
+    reasoning_share: float = 0.0  # of the answer's
+
+
+class Router:
+    """Finds and orders targets."""
+
+    def __init__(
+        self,
+        targets: Targets,
+        *,
+        spill_wait_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._targets = targets
+        self._spill_wait_s = spill_wait_s
+        self._clock = clock
+        self._chance = chance
+        self._habits: dict[str, Habit] = {}
+
+    def find(self, key: Key, name: str) -> Found:
+        """What a name leads to, as far as the key may use it. Raises ModelNotFound, NotAllowed."""
+        try:
+            found = self._targets.look_up(name)
+        except ModelNotFound:
+            raise self._unknown(key, name) from None
+        if key.models is None or name in key.models:
+            return found
+        return _narrowed(key, found)
+
+    def routes(self, key: Key) -> list[Route]:
+        """The routes that lead somewhere and that the key may use."""
+        leading = self._targets.leading()
+        return [self._targets.routes[each.name] for each in leading if _may_use(key, each)]
+
+    def _unknown(self, key: Key, name: str) -> ModelNotFound:
+        """The error for a name that is not here, with the nearest of those the key may use."""
+        known = [
+            each
+            for each, targets in self._targets.names()
+            if key.models is None or each in key.models or _allowed(key.models, targets)
+        ]
+        shown = name if len(name) <= 100 else name[:100] + "…"
+        near = " or ".join(f"'{each}'" for each in nearest(name, known))
+        meant = f" Did you mean {near}?" if near else ""
+        return ModelNotFound(
+            f"There is no model {shown!r} here.{meant} GET /v1/models lists those there are.",
+            param="model",
+        )
+
+    def plan(self, key: Key, ask: Ask) -> Plan:
+        """The targets that may answer, best first. Raises ModelNotFound, NotAllowed."""
+        found = self.find(key, ask.model)
+        pools = found.pools
+        if len(pools) == 1 and len(pools[0]) == 1:
+            return Plan([pools[0][0]])
+        return self._order(ask, found)
+
+    def _order(self, ask: Ask, found: Found) -> Plan:
+        places = self._places(found)
+        now, habit = self._clock(), self._habits.get(found.name, Habit())
+        views, targets = [], []
+        for target, place in places:
+            targets.append(target)
+            views.append(view(target, ask, habit, place=place, now=now))
+        if len(targets) == 1:
+            return Plan(targets)
+        order, reason = choice.rank(
+            views, mark=mark(beginning(ask)), spill_wait_s=self._spill_wait_s
+        )
+        return Plan([targets[number] for number in order], reason)
+
+    def _places(self, found: Found) -> list[tuple[Target, int]]:
+        """Each target once, with its place: the pool that was drawn first, fallbacks last."""
+        weights = found.weights
+        drawn = choice.draw(weights, self._chance()) if any(weights) else 0
+        others = [number for number in range(len(found.pools)) if number != drawn]
+        members = [number for number in others if number < len(weights)]
+        members.sort(key=lambda number: -weights[number])
+        order = [drawn, *members, *(number for number in others if number >= len(weights))]
+        seen: dict[int, tuple[Target, int]] = {}
+        for place, number in enumerate(order):
+            for target in found.pools[number]:
+                seen.setdefault(id(target), (target, place))
+        return list(seen.values())
+
+    # what was learnt of it
+    def trying(self, target: Target) -> None:
+        """A request goes there."""
+        target.health.trying(self._clock())
+
+    def failed(self, target: Target, error: HaneulError) -> None:
+        """It would not answer, or broke."""
+        target.health.failed(
+            self._clock(),
+            retry_after_s=error.retry_after_s,
+            chance=self._chance(),
+            is_broken=isinstance(error, EngineFailed),
+        )
+
+    def learn(self, name: str, counters: Counters) -> None:
+        """What one answered request of a name used."""
+        old = self._habits.get(name, Habit())
+        if name not in self._habits and len(self._habits) >= NAMES_MAX:
+            self._habits.clear()
+        prompt, answer = max(counters.prompt_tokens, 1), max(counters.completion_tokens, 1)
+        self._habits[name] = Habit(
+            _moved(old.completion_tokens, counters.completion_tokens),
+            _moved(old.cached_share, counters.cached_tokens / prompt),
+            _moved(old.reasoning_share, counters.reasoning_tokens / answer),
+        )
+
+
+def view(target: Target, ask: Ask, habit: Habit, *, place: int, now: float) -> View:
+    """What the choice may know of a target."""
+    gate = target.gate
+    wait_s = gate.wait_s
+    return View(
+        target.id,
+        place,
+        target.is_own,
+        gate.has_place,
+        gate.is_full,
+        wait_s,
+        gate.busy.inside + gate.waiting,
+        None if target.price is None else likely_nano(target, ask, habit),
+        target.health.paused_s(now),
+    )
+
+
+def likely_nano(target: Target, ask: Ask, habit: Habit) -> int:
+    """What the request would probably cost at a target, by what those of its name have used."""
+    prompt = ask.prompt_bytes // BYTES_PER_TOKEN + 1
+    most = ask.completion_max
+    each = habit.completion_tokens if most is None else min(habit.completion_tokens, most)
+    answer = round(each * ask.answers)
+    return cost_nano(
+        rates_of(target.price_at(now_us()) if target.upcoming else target.price),
+        prompt=prompt,
+        cached=int(prompt * habit.cached_share),
+        completion=answer,
+        reasoning=int(answer * habit.reasoning_share),
+    )
+
+
+def _may_use(key: Key, found: Found) -> bool:
+    try:
+        return key.models is None or found.name in key.models or bool(_narrowed(key, found))
+    except NotAllowed:
+        return False
+
+
+def _narrowed(key: Key, found: Found) -> Found:
+    """What a key may use of it that is allowed some models, but not this name as such.
+
+    A member that the route names as the key does is allowed whole. Raises NotAllowed.
+    """
+    assert key.models is not None
+    kept: list[tuple[int, tuple[Target, ...]]] = []
+    for number, (name, pool) in enumerate(zip(found.names, found.pools, strict=True)):
+        allowed = pool if name in key.models else _allowed(key.models, pool)
+        if allowed:
+            kept.append((number, allowed))
+    if not kept:
+        require(key, "infer", found.name)
+    return Found(
+        found.name,
+        tuple(pool for _, pool in kept),
+        tuple(found.names[number] for number, _ in kept),
+        tuple(found.weights[number] for number, _ in kept if number < len(found.weights)),
+    )
+
+
+def _allowed(models: frozenset[str], pool: Sequence[Target]) -> tuple[Target, ...]:
+    return tuple(target for target in pool if target.model in models)
+
+
+def _moved(old: float, new: float) -> float:
+    return old + (new - old) * RECENT
+
+
+@lru_cache(maxsize=4096)
+def head(engine: str, reason: str) -> bytes:
+    """The lines of an answer's head that say who answered, and why."""
+    name = engine.encode("ascii", "replace")
+    return b"x-haneul-engine: %b\r\nx-haneul-route-reason: %b\r\n" % (name, reason.encode())
