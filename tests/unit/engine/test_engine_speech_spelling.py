@@ -41,6 +41,18 @@ def test_text_ends_before_the_first_stop_string_however_its_bytes_are_cut(text, 
         assert shown == whole == text
 
 
+@given(TEXTS, STOPS, st.lists(st.integers(0, 200), max_size=20))
+def test_the_stop_string_that_ended_a_text_is_named(text, stops, places):
+    spelling, shown = Spelling(stops), ""
+    for piece in cut(text.encode(), places):
+        shown += spelling.add(piece)
+        if spelling.stopped_by is not None:
+            assert spelling.stopped_by in stops
+            assert text.startswith(spelling.stopped_by, len(shown))
+            return
+    assert not any(stop in text for stop in stops)
+
+
 def test_half_a_character_at_the_end_is_no_text():
     spelling = Spelling([])
     assert spelling.add("한".encode()[:2]) == ""
