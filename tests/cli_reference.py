@@ -11,7 +11,13 @@ def render() -> str:
     """The help of every command, under its name."""
     parts = ["# The commands", "Written by `make docs` from the commands' own help."]
     for name, command in walk("haneul", haneul):
-        context = click.Context(command, info_name=name, max_content_width=90, terminal_width=90)
+        context = click.Context(
+            command,
+            info_name=name,
+            max_content_width=90,
+            terminal_width=90,
+            help_option_names=haneul.context_settings["help_option_names"],
+        )
         parts.append(f"## {name}\n\n```text\n{command.get_help(context).rstrip()}\n```")
     return "\n\n".join(parts) + "\n"
 

@@ -28,8 +28,9 @@ USAGE_COLUMNS = (
 @command("usage", example="haneul usage --days 7 --key research")
 @click.option("--days", type=click.IntRange(1, 3660), default=30, show_default=True)
 @click.option("--key", "key_name", metavar="NAME", help="Only this key, by name or id.")
+@click.option("--tenant", metavar="ID", help="Only this tenant.")
 @json_option
-def usage(days: int, key_name: str | None, as_json: bool) -> None:
+def usage(days: int, key_name: str | None, tenant: str | None, as_json: bool) -> None:
     """Sums the ledger by key and model, on both bases: per token used, per hour owned."""
     settings = config()
     store = database(settings)
@@ -39,7 +40,7 @@ def usage(days: int, key_name: str | None, as_json: bool) -> None:
     key_id = _key_id(names, key_name) if key_name else None
     rows = store.run(
         lambda connection: queries.usage(
-            connection, since_us=since_us, until_us=until_us, key_id=key_id
+            connection, since_us=since_us, until_us=until_us, key_id=key_id, tenant_id=tenant
         )
     )
     hours = store.run(
@@ -53,7 +54,7 @@ def usage(days: int, key_name: str | None, as_json: bool) -> None:
         [_usage_row(row, names) for row in rows],
         empty=f"Nothing was used in the last {days} days.",
     )
-    if key_id is None and hours:
+    if key_id is None and tenant is None and hours:
         _print_owned(_owned(hours, rows, settings.currency))
 
 
@@ -84,6 +85,8 @@ def trace_lines(row: RequestRow, price: PriceRow | None, key: str) -> list[tuple
         ("request", row.id),
         ("answer", row.upstream_id or "none"),
         ("key", key),
+        ("tenant", row.tenant_id),
+        ("user", row.user_id or "none"),
         ("app", row.app or "none (called directly)"),
         ("route", row.route + (", streamed" if row.is_stream else "")),
         ("model", row.model or "unknown"),
@@ -128,9 +131,13 @@ def _busy(row: RequestRow) -> str:
 def _price(price: PriceRow | None) -> str:
     if price is None:
         return "none"
-    amounts = (price.input_nano, price.cached_nano, price.output_nano)
+    amounts = [price.input_nano, price.cached_nano, price.output_nano]
+    kinds = "prompt / cached / answer"
+    if price.reasoning_nano is not None:
+        amounts.append(price.reasoning_nano)
+        kinds += " / reasoning"
     shown = " / ".join(show_money(nano, price.currency, digits=4) for nano in amounts)
-    return f"{shown} per million prompt / cached / answer tokens ({price.id})"
+    return f"{shown} per million {kinds} tokens ({price.id})"
 
 
 def _between(start_us: int, end_us: int) -> str:

@@ -104,6 +104,9 @@ def test_budgets_are_set_changed_shown_with_what_was_spent_and_ended(run):
     assert found["tenant", "money", "total"]["spent_nano"] == 700
     assert found["tenant", "money", "month"]["spent_nano"] == 0, "it was last month"
     assert "USD 0.0000007" in run("budgets ls")
+    used = {name: run.json(f"usage --days 60 --tenant {name}") for name in ("acme", "default")}
+    assert [each["cost_nano"] for each in used["acme"]["usage"]] == [700]
+    assert used["default"]["usage"] == []
     run(f"budgets rm {found['key', 'money', 'day']['id']}")
     assert len(run.json("budgets ls --tenant acme")) == 6
     for wrong in ("set key nobody --day 1", "set tenant nobody --day 1", "rm bdg_x", "set key one"):
