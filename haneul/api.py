@@ -24,7 +24,9 @@ from haneul.services.anthropic import pages as anthropic
 from haneul.services.call import JSON, Call
 from haneul.services.chat import APP, Gateway
 from haneul.services.invoice_pages import InvoicePages, seen_by, show_budgets
+from haneul.services.key_pages import KeyPages
 from haneul.services.keyring import from_app, require
+from haneul.services.keys import read_pepper
 from haneul.services.ledger import Ledger
 from haneul.services.metrics import CONTENT_TYPE, Metrics
 from haneul.services.ollama import pages as ollama
@@ -86,6 +88,7 @@ class Api:
         self.more = more or {}
         self.started_us = now_us()
         self.invoices = InvoicePages(gateway, database)
+        self.keys = KeyPages(gateway, database, read_pepper(gateway.config.home))
         self.anthropic = anthropic.Pages(gateway)
         library = Library(gateway, database=database, refresh=refresh)
         self.ollama = ollama.Pages(gateway, library)
@@ -110,6 +113,7 @@ class Api:
             "/haneul/v1/usage": {"GET": self.usage},
             "/haneul/v1/requests/": {"GET": self.request},
             **self.invoices.routes(),
+            **self.keys.routes(),
             "/haneul/v1/models/start": {"POST": self.start},
             "/haneul/v1/models/stop": {"POST": self.stop},
         }

@@ -122,7 +122,7 @@ def create(connection: Connection, pepper: bytes, name: str, terms: Terms, *, ac
     """A new key under a name no live key has. Raises BadRequest, Conflict."""
     if not name or len(name) > 64 or not name.isprintable():
         raise BadRequest("A key's name has 1 to 64 printable characters.", param="name")
-    scopes = _scopes(terms)
+    scopes = scopes_of(terms)
     for limit in (terms.requests_per_minute, terms.tokens_per_minute):
         if limit is not None and not 1 <= limit <= LIMIT_MAX:
             raise BadRequest(f"A rate per minute is a whole number from 1 to {LIMIT_MAX}.")
@@ -219,7 +219,7 @@ def own_limits(row: KeyRow) -> tuple[Limit, ...]:
     )
 
 
-def _scopes(terms: Terms) -> tuple[str, ...]:
+def scopes_of(terms: Terms) -> tuple[str, ...]:
     """What was asked for, within what the role allows. Raises BadRequest."""
     allowed = SCOPES if terms.role is None else roles.scopes_of(terms.role)
     if terms.tenant_id != DEFAULT:

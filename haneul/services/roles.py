@@ -11,13 +11,14 @@ from haneul.base.errors import BadRequest
 SCOPES: dict[str, str] = {
     "infer": "ask models",
     "usage": "see what this key used",
-    "billing": "see what the whole tenant used, its budgets and its invoices",
+    "billing": "see what the whole tenant used, and its invoices",
+    "manage": "make and revoke the tenant's keys",
     "admin": "run the cloud: every tenant, every model",
 }
 ROLES: dict[str, frozenset[str]] = {
     "operator": frozenset(SCOPES),  # of the cloud itself; only in the tenant "default"
-    "owner": frozenset({"infer", "usage", "billing"}),
-    "admin": frozenset({"infer", "usage", "billing"}),
+    "owner": frozenset({"infer", "usage", "billing", "manage"}),
+    "admin": frozenset({"infer", "usage", "manage"}),
     "member": frozenset({"infer", "usage"}),
     "billing": frozenset({"usage", "billing"}),
     "viewer": frozenset({"usage"}),

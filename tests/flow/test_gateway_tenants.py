@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from haneul.base.units import now_us
+from haneul.base.units import now_us, parse_money
 from haneul.services import budgets, invoices, tenants
 from haneul.services.periods import month_bounds_us, month_of, renews_us
 from haneul.store import ledger, spending
@@ -270,3 +270,58 @@ async def test_a_key_for_one_app_is_for_that_app_alone(cloud, make):
     for bad in ("a" * 65, "\x80"):
         answer = await app_chat(cloud, made.secret, engine.models[0], bad)
         assert (answer.status, answer.error()["param"]) == (400, "x-haneul-app")
+
+
+async def test_a_tenant_looks_after_its_own_keys_and_sees_no_others(cloud, make):
+    engine = await cloud.add_engine()
+    admins = {}
+    for tenant in ("rock", "sand"):
+        await make.tenant(tenant)
+        await make.user(tenant, "ada", "member")
+        admins[tenant] = await cloud.make_key(tenant_id=tenant, role="admin")
+    rock, sand = admins["rock"].secret, admins["sand"].secret
+    wanted = {"name": "research", "user": "ada", "budget": "5", "models": [engine.models[0]]}
+    made = (await cloud.ask("POST", "/haneul/v1/keys", wanted, secret=rock)).json()
+    assert (made["budget_nano"], made["scopes"]) == (parse_money("5"), ["infer", "usage"])
+    assert (await cloud.chat(made["key"], engine.models[0])).status == 200
+    again = await cloud.ask("POST", "/haneul/v1/keys", wanted, secret=rock)
+    assert (again.status, again.error()["code"]) == (409, "conflict")
+    same_name = await cloud.ask("POST", "/haneul/v1/keys", wanted, secret=sand)
+    assert same_name.status == 200, "a name of another tenant is free"
+    listed = (await cloud.ask("GET", "/haneul/v1/keys", secret=sand)).json()["keys"]
+    assert made["id"] not in {each["id"] for each in listed}
+    assert "key" not in listed[0]
+    path = f"/haneul/v1/keys/{made['id']}"
+    foreign = await cloud.ask("DELETE", path, secret=sand)
+    never = await cloud.ask("DELETE", "/haneul/v1/keys/Nobody00", secret=sand)
+    assert (foreign.status, never.status) == (404, 404)
+    assert (await cloud.ask("DELETE", path, secret=made["key"])).status == 403
+    assert (await cloud.ask("DELETE", path, secret=rock)).status == 200
+    await asyncio.sleep(1.1)
+    assert (await cloud.chat(made["key"], engine.models[0])).status == 401
+
+
+async def test_nobody_makes_a_key_that_may_more_than_they_may(cloud, make):
+    tenant = await make.tenant("steps")
+    admin = await cloud.make_key(tenant_id=tenant, role="admin")
+    for wanted in (
+        {"name": "a", "role": "owner"},
+        {"name": "b", "scopes": ["billing", "manage", "admin", "infer"]},
+    ):
+        made = (await cloud.ask("POST", "/haneul/v1/keys", wanted, secret=admin.secret)).json()
+        me = await cloud.me(made["key"])
+        assert me["tenant"] == tenant
+        assert set(me["scopes"]) <= admin.key.scopes, wanted
+    for wrong in (
+        {},
+        {"name": ""},
+        {"name": "c", "role": "king"},
+        {"name": "c", "user": "nobody"},
+        {"name": "c", "budget": "-1"},
+        {"name": "c", "tenant_id": "default"},
+        {"name": "c", "expires_s": 0},
+        [],
+    ):
+        answer = await cloud.ask("POST", "/haneul/v1/keys", wrong, secret=admin.secret)
+        assert answer.status in (400, 404), wrong
+        assert answer.error()["message"]
