@@ -26,7 +26,7 @@ from haneul.chips.fleet import Fleet
 from haneul.chips.fleet import load as load_fleet
 from haneul.chips.shape import Shape
 from haneul.console.pages import read_pages
-from haneul.listener import Listener
+from haneul.listener import Listener, room_for
 from haneul.models import catalogue, hub
 from haneul.models.progress import OnProgress
 from haneul.server import Server
@@ -193,7 +193,7 @@ class Cloud:
             more=ResponseAddresses(self.gateway, kept).routes(),
         )
         server = Server(self.gateway, self.api, self.dialects)
-        listener = Listener(server, server.errors)
+        listener = Listener(server, server.errors, connections_max=room_for(config.connections_max))
         self._stack.push_async_callback(_shut, listener, config, places.cloud_socket(config.home))
         await listener.open([public, own])
         log.info("listening", host=config.host, port=self.port)

@@ -20,7 +20,13 @@ from urllib.parse import unquote
 
 import httptools
 
-from haneul.base.errors import BadRequest, HaneulError, HeadTooLarge, RequestTimeout
+from haneul.base.errors import (
+    BadRequest,
+    HaneulError,
+    HeadTooLarge,
+    Overloaded,
+    RequestTimeout,
+)
 from haneul.base.ids import new_id
 from haneul.services.call import Call
 from haneul.services.dialect import Errors
@@ -56,9 +62,11 @@ class Connection(asyncio.Protocol):
         self._is_refused = False
         self._is_last = False  # no request is taken after the running one
         self._is_paused = self._is_chunked = self._is_stalled = False
+        self.is_too_many = False  # of all connections: it is told so and closed
+        self.since = time.monotonic()  # it has had no request
         self._drained: asyncio.Future[None] | None = None
         self.on_drained: Callable[[], None] | None = None
-        self._deadline = time.monotonic() + self.head_s
+        self._deadline = self.since + self.head_s
         self._late: Callable[[], None] = self._head_is_late
         self._unsent = 0
 
@@ -66,6 +74,12 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._is_local = not isinstance(transport.get_extra_info("sockname"), tuple)
+        if self.is_too_many:
+            self._is_refused = True
+            error = Overloaded("Too many connections are open.", retry_after_s=5)
+            self._transport.write(_answer(error, self._errors_of("")))
+            self._transport.close()
+            return
         self._present.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -245,6 +259,7 @@ class Connection(asyncio.Protocol):
     def _next(self) -> None:
         """The next request that was sent ahead, or a time of waiting for one."""
         self._running = None
+        self.since = time.monotonic()
         if self._ahead and not self._is_last:
             self._start(self._ahead.popleft())
         elif self._is_last:
@@ -331,12 +346,13 @@ def _answer(error: HaneulError, errors: Errors) -> bytes:
     """A whole HTTP answer, for where there is no request to answer."""
     request_id = new_id("req")
     body = errors.body(error, request_id)
+    wait = f"retry-after: {error.retry_after_s:.0f}\r\n" if error.retry_after_s else ""
     head = (
         f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
         f"content-type: application/json\r\n"
         f"content-length: {len(body)}\r\n"
         f"x-request-id: {request_id}\r\n"
-        "connection: close\r\n\r\n"
+        f"{wait}connection: close\r\n\r\n"
     )
     return head.encode() + body
 

@@ -41,6 +41,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     queue_max: Annotated[int, Meta(ge=0, le=10_000)] = 64  # requests waiting for one engine
     in_flight_max: Annotated[int, Meta(ge=1, le=4096)] = 512  # requests in the whole gateway
+    connections_max: Annotated[int, Meta(ge=16, le=65_536)] = 4096  # the idlest makes room
     body_max_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 32 << 20  # of a request
     body_s: Seconds = 30  # for a request's body to arrive whole
     queue_s: Seconds = 120  # in the queue of an engine
