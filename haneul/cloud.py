@@ -18,7 +18,7 @@ from haneul.base.config import Config
 from haneul.base.errors import CommandError, HaneulError
 from haneul.base.ids import new_id
 from haneul.base.log import logger
-from haneul.base.units import HOUR_US, now_us
+from haneul.base.units import HOUR_US, MILLION, now_us
 from haneul.chips.chip import Chip
 from haneul.chips.cost import HourCost, hour_cost
 from haneul.chips.detect import detect
@@ -33,6 +33,12 @@ from haneul.server import Server
 from haneul.services import dialects
 from haneul.services.accounts import Accounts
 from haneul.services.appraisal import Appraiser
+from haneul.services.batches.addresses import BatchAddresses
+from haneul.services.batches.batch import Tools
+from haneul.services.batches.file_addresses import FileAddresses
+from haneul.services.batches.files import Files
+from haneul.services.batches.room import Room
+from haneul.services.batches.worker import Worker
 from haneul.services.bill import Biller
 from haneul.services.call import FAIL_S, Calls
 from haneul.services.chat import Gateway
@@ -179,7 +185,8 @@ class Cloud:
         )
         tei = Tei(lambda key, model: self.gateway.find(key, model)[0].engine)
         self.dialects = dialects.every({"/v1/responses": Responses(kept), "/rerank": tei})
-        retention = Retention([kept.forget])
+        files, self.batches = await self._batches()
+        retention = Retention([kept.forget, files.forget, self.batches.forget])
         self._stack.push_async_callback(retention.aclose)
         self.api = Api(
             self.gateway,
@@ -190,13 +197,44 @@ class Cloud:
             pages=read_pages(),
             default_model=lambda: self.default_model,
             refresh=self.roster.refresh,
-            more=ResponseAddresses(self.gateway, kept).routes(),
+            more={
+                **ResponseAddresses(self.gateway, kept).routes(),
+                **FileAddresses(self.gateway, files, file_max_bytes=config.file_max_bytes).routes(),
+                **BatchAddresses(
+                    self.gateway, database=self.database, files=files, worker=self.batches
+                ).routes(),
+            },
         )
         server = Server(self.gateway, self.api, self.dialects)
         listener = Listener(server, server.errors, connections_max=room_for(config.connections_max))
         self._stack.push_async_callback(_shut, listener, config, places.cloud_socket(config.home))
         await listener.open([public, own])
         log.info("listening", host=config.host, port=self.port)
+
+    async def _batches(self) -> tuple[Files, Worker]:
+        """The files of clients, and what runs their batches."""
+        config = self.config
+        files = Files(
+            self.database,
+            config.home / "files",
+            room_bytes=config.files_max_bytes,
+            days=config.files_days,
+        )
+        await files.open()
+        tools = Tools(
+            gateway=self.gateway,
+            database=self.database,
+            files=files,
+            dialects=self.dialects.at,
+            room=Room(self.gateway, config.batch_at_once),
+            at_once=config.batch_at_once,
+            days=config.files_days,
+            share_millionths=round(config.batch_price_share * MILLION),
+            line_max_bytes=config.body_max_bytes,
+        )
+        worker = Worker(tools)
+        self._stack.push_async_callback(worker.aclose)
+        return files, worker
 
     # models
     async def serve(self, text: str, on_progress: OnProgress | None = None) -> Target:

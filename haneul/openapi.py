@@ -9,6 +9,7 @@ import msgspec
 from haneul import __version__
 from haneul.base.wire import ChatRequest, CompletionRequest, EmbeddingRequest
 from haneul.services.anthropic.wire import CountRequest, MessagesRequest
+from haneul.services.batches.addresses import BatchRequest
 from haneul.services.ollama import wire as ollama
 from haneul.services.rerank import RerankRequest
 from haneul.services.responses.request import ResponseRequest
@@ -25,6 +26,7 @@ BODIES = {
     "/v1/messages": MessagesRequest,
     "/v1/messages/count_tokens": CountRequest,
     "/v1/responses": ResponseRequest,
+    "/v1/batches": BatchRequest,
     "/api/chat": ollama.OllamaChat,
     "/api/generate": ollama.OllamaGenerate,
     "/api/embed": ollama.OllamaEmbed,
@@ -59,6 +61,15 @@ ADDRESSES = [
     ("post", "/api/copy", "Gives a model another name; scope admin.", True),
     ("delete", "/api/delete", "Removes a model; scope admin.", True),
     ("get", "/api/version", "haneul's version.", False),
+    ("post", "/v1/files", "Takes a file for a batch.", True),
+    ("get", "/v1/files", "This key's files.", True),
+    ("get", "/v1/files/{id}", "What a file is.", True),
+    ("get", "/v1/files/{id}/content", "What a file holds.", True),
+    ("delete", "/v1/files/{id}", "Deletes a file.", True),
+    ("post", "/v1/batches", "Has a file of requests answered when there is room.", True),
+    ("get", "/v1/batches", "This key's batches.", True),
+    ("get", "/v1/batches/{id}", "How far a batch is.", True),
+    ("post", "/v1/batches/{id}/cancel", "Cancels a batch.", True),
     ("get", "/v1/models", "The models this key may use.", True),
     ("get", "/v1/models/{model}", "One model.", True),
     ("get", "/haneul/v1/me", "The key that asks: budget, spent, rates.", True),
@@ -136,7 +147,7 @@ def document() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(BODIES.values(), ref_template=REF)
     paths: dict[str, dict[str, Any]] = {}
     for method, address, text, needs_key in ADDRESSES:
-        paths.setdefault(address, {})[method] = _operation(address, text, needs_key)
+        paths.setdefault(address, {})[method] = _operation(method, address, text, needs_key)
     return {
         "openapi": "3.1.0",
         "info": {"title": "haneul", "version": __version__},
@@ -148,7 +159,7 @@ def document() -> dict[str, Any]:
     }
 
 
-def _operation(address: str, text: str, needs_key: bool) -> dict[str, Any]:
+def _operation(method: str, address: str, text: str, needs_key: bool) -> dict[str, Any]:
     shapes = [name for prefix, (name, _) in ERRORS.items() if address.startswith(prefix)]
     shape = {"$ref": REF.format(name=[*shapes, "Error"][0])}
     error = {"application/json": {"schema": shape}}
@@ -165,7 +176,7 @@ def _operation(address: str, text: str, needs_key: bool) -> dict[str, Any]:
         name = address.partition("{")[2].partition("}")[0]
         schema = {"type": "string"}
         operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": schema}]
-    if address in BODIES:
+    if method == "post" and address in BODIES:
         schema = {"$ref": REF.format(name=BODIES[address].__name__)}
         content = {"application/json": {"schema": schema}}
         operation["requestBody"] = {"required": True, "content": content}

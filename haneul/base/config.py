@@ -55,6 +55,12 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     responses_days: Annotated[int, Meta(ge=1, le=3650)] = 30  # kept after its last use
     responses_max_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 256 << 20  # kept for a key
 
+    files_days: Annotated[int, Meta(ge=1, le=3650)] = 30  # files live, and batches once ended
+    file_max_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 64 << 20  # of one file
+    files_max_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 1 << 30  # of all of a key
+    batch_at_once: Annotated[int, Meta(ge=1, le=256)] = 4  # lines of batches, where there is room
+    batch_price_share: Annotated[float, Meta(ge=0, le=1)] = 0.5  # of the price, for batches
+
     log_level: Level = "info"  # the least that is logged
 
 

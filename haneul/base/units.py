@@ -41,12 +41,16 @@ def show_money(nano: int, currency: str, *, digits: int = 9) -> str:
     return f"{currency} {sign}{whole}.{fraction}"
 
 
-def token_cost(tokens_and_prices: list[tuple[int, int]]) -> int:
-    """Nano-units for tokens at nano-units per million, rounded half up once for the sum."""
+def token_cost(tokens_and_prices: list[tuple[int, int]], share_millionths: int = MILLION) -> int:
+    """Nano-units for tokens at nano-units per million, or at a share of that price.
+
+    Rounded half up once for the sum.
+    """
     total = 0
     for tokens, price in tokens_and_prices:
         total += tokens * price
-    return (total + MILLION // 2) // MILLION
+    unit = MILLION * MILLION
+    return (total * share_millionths + unit // 2) // unit
 
 
 def show_bytes(count: float) -> str:

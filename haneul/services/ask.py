@@ -33,4 +33,6 @@ class Ask(Struct, frozen=True, kw_only=True):
     answers: int = 1  # n, times the prompts of a list
     completion_max: int | None = None  # per answer, where the request says
     end_user: str | None = None
+    share_millionths: int = 1_000_000  # of the price: less for work that may wait
+    billed: Any = None  # makes its bill, where that is not kept as all others are
     client: Any = None  # what the dialect remembers of the client's own request

@@ -118,11 +118,21 @@ class Bill:
         """Writes the terminal record and returns the reservation; the first close counts."""
         if self.row is not None:
             return
+        self.row = self._record(state, status, error_code)
+        self._flight.finish(self.row)
+        self._settle(self.row)
+        self._biller.ledger.append(self.row, self._flight)
+
+    def _settle(self, row: RequestRow) -> None:
+        """Returns the reservation and counts what the request used."""
+        self._account.settle(self._reservation, row.cost_nano, self.counters.tokens())
+        self._biller.metrics.count(row)
+
+    def _record(self, state: str, status: int, error_code: str | None) -> RequestRow:
         self._charge()
-        counters = self._flight.counters
-        self.row = terminal(
+        return terminal(
             self._flight.opened,
-            counters,
+            self._flight.counters,
             state=state,
             status=status,
             error_code=kept(error_code, CODE_MAX_BYTES),
@@ -131,10 +141,6 @@ class Bill:
             started_us=self.started_us,
             finished_us=now_us(),
         )
-        self._flight.finish(self.row)
-        self._account.settle(self._reservation, self.row.cost_nano, counters.tokens())
-        self._biller.ledger.append(self.row, self._flight)
-        self._biller.metrics.count(self.row)
 
     def __enter__(self) -> Self:
         return self
@@ -195,7 +201,8 @@ class Biller:
             account.settle(reservation, 0, 0)
             raise
         is_capped = ask.completion_max is None and tightest is not None
-        return Bill(
+        make: type[Bill] = ask.billed or Bill
+        return make(
             self,
             call,
             account,
@@ -220,9 +227,12 @@ class Biller:
             is_stream=int(ask.is_stream),
             price_id=price.id if price else None,
             end_user=kept(ask.end_user),
+            share_millionths=ask.share_millionths,
             finished_us=call.received_us,
         )
-        opened = Opened(row=row, rates=rates_of(price), hour_nano=target.hour_nano)
+        opened = Opened(
+            row=row, rates=rates_of(price, ask.share_millionths), hour_nano=target.hour_nano
+        )
         return Offer(target, opened, prompt_max(ask, target.context_tokens))
 
     def refused(

@@ -6,7 +6,7 @@ from msgspec import Struct
 from sqlalchemy import Connection
 
 from haneul.base.errors import BadRequest
-from haneul.base.units import show_time, token_cost
+from haneul.base.units import MILLION, show_time, token_cost
 from haneul.store import audit
 from haneul.store import prices as queries
 from haneul.store.prices import PriceRow
@@ -19,6 +19,7 @@ class Rates(Struct, frozen=True):
     cached_nano: int = 0
     output_nano: int = 0
     reasoning_nano: int | None = None  # None: as the other tokens of an answer
+    share_millionths: int = MILLION  # of all of these that is paid
 
     @property
     def dearest_output_nano(self) -> int:
@@ -56,11 +57,17 @@ def read_prices(connection: Connection, *, at_us: int) -> PriceList:
     return PriceList(now, later)
 
 
-def rates_of(price: PriceRow | None) -> Rates:
-    """The rates of a price; nothing costs nothing until a price is known."""
+def rates_of(price: PriceRow | None, share_millionths: int = MILLION) -> Rates:
+    """The rates of a price, or of a share of it; nothing costs nothing until a price is known."""
     if price is None:
-        return Rates()
-    return Rates(price.input_nano, price.cached_nano, price.output_nano, price.reasoning_nano)
+        return Rates(share_millionths=share_millionths)
+    return Rates(
+        price.input_nano,
+        price.cached_nano,
+        price.output_nano,
+        price.reasoning_nano,
+        share_millionths,
+    )
 
 
 def cost_nano(
@@ -77,14 +84,16 @@ def cost_nano(
             (cached, rates.cached_nano),
             (completion - thought, rates.output_nano),
             (thought, rates.reasoning_nano or 0),
-        ]
+        ],
+        rates.share_millionths,
     )
 
 
 def worst_nano(rates: Rates, *, prompt_max: int, completion_max: int) -> int:
     """The most a request can cost: nothing of its prompt cached, every token used."""
     dearest = max(rates.input_nano, rates.cached_nano)
-    return token_cost([(prompt_max, dearest), (completion_max, rates.dearest_output_nano)])
+    tokens = [(prompt_max, dearest), (completion_max, rates.dearest_output_nano)]
+    return token_cost(tokens, rates.share_millionths)
 
 
 def affordable_tokens(rates: Rates, *, prompt_max: int, remaining_nano: int, limit: int) -> int:
@@ -92,11 +101,11 @@ def affordable_tokens(rates: Rates, *, prompt_max: int, remaining_nano: int, lim
     left = remaining_nano - worst_nano(rates, prompt_max=prompt_max, completion_max=0)
     if left < 0:
         return 0
-    dearest = rates.dearest_output_nano
+    dearest = rates.dearest_output_nano * rates.share_millionths
     if dearest == 0:
         return limit
     # Rounding the sum can add one nano-unit, so one is kept back.
-    return min(limit, max(0, left - 1) * 1_000_000 // dearest)
+    return min(limit, max(0, left - 1) * MILLION * MILLION // dearest)
 
 
 def set_price(connection: Connection, row: PriceRow, *, actor: str) -> None:
