@@ -218,6 +218,7 @@ class Reply:
     def __init__(self, connection: Connection, release: Any) -> None:
         self._connection = connection
         self._release = release
+        self._is_released = False  # from then on the connection may carry another's answer
         self.status = connection.status
         self.headers = connection.headers
 
@@ -228,7 +229,7 @@ class Reply:
             if connection.body:
                 yield connection.take()
             elif connection.complete:
-                self._release(connection)
+                self._give_back()
                 return
             elif connection.error is not None:
                 raise connection.error
@@ -238,7 +239,12 @@ class Reply:
     async def pump(self, take: Callable[[bytes], None], reader: Reader) -> None:
         """Gives every piece of the body to `take` as it comes, no faster than it is read."""
         await self._connection.pump(take, reader)
-        self._release(self._connection)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if not self._is_released:
+            self._is_released = True
+            self._release(self._connection)
 
     async def read(self, limit_bytes: int = 64 << 20) -> bytes:
         """The whole body. Raises EngineFailed beyond the limit."""
@@ -254,12 +260,12 @@ class Reply:
             if size > limit_bytes:
                 self.abort()
                 raise EngineFailed("The engine's answer is larger than this gateway takes.")
-        self._release(connection)
+        self._give_back()
         return b"".join(parts)
 
     def abort(self) -> None:
         """Hangs up unless the answer has been read to its end."""
-        if not self._connection.complete or self._connection.body:
+        if not self._is_released:
             self._connection.abort()
 
     async def __aenter__(self) -> Self:

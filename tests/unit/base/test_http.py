@@ -222,3 +222,14 @@ def test_an_address_is_read_from_a_url(url, to):
 def test_what_is_no_address_is_refused(url):
     with pytest.raises(BadRequest, match="not an http URL"):
         http.address(url)
+
+
+async def test_a_reply_that_was_read_has_no_power_over_the_next_on_its_connection(client):
+    hello = (OK + b"content-length: 5\r\n\r\nhello",)
+    slow = (OK + b"content-length: 5\r\n\r\n", b"he", b"l", b"lo")
+    async with serving(hello, slow, is_kept=True) as (to, requests):
+        async with await client.send(to, "GET", "/x") as first:
+            assert await first.read() == b"hello"
+            second = await client.send(to, "GET", "/x")
+        assert await second.read() == b"hello"
+        assert len(requests) == 2
