@@ -27,8 +27,13 @@ class Accounts:
     """The accounts of the keys seen lately."""
 
     def __init__(
-        self, database: Database, flush: Callable[[], Awaitable[None]] | None = None
+        self,
+        database: Database,
+        flush: Callable[[], Awaitable[None]] | None = None,
+        *,
+        remembered_max: int = REMEMBERED_MAX,
     ) -> None:
+        self._remembered_max = remembered_max
         self._database = database
         self._flush = flush  # returns when all that was settled is in the database
         self._open: OrderedDict[tuple[str, str | None], Account] = OrderedDict()
@@ -52,7 +57,7 @@ class Accounts:
             if owner is not None
         }
         account = self._open.setdefault((key.id, key.app), Account(key, purses))
-        while len(self._open) > REMEMBERED_MAX:
+        while len(self._open) > self._remembered_max:
             self._open.popitem(last=False)
             self._has_forgotten = True
         return account

@@ -75,7 +75,7 @@ def sums(connection: Connection, tenant_id: str, *, since_us: int, until_us: int
             column.tenant_id == tenant_id,
             column.received_us >= since_us,
             column.received_us < until_us,
-            column.state != "refused",
+            (column.state != "refused") | (column.cost_nano != 0),
         )
         .group_by(*groups)
         .order_by(*groups)
