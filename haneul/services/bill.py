@@ -25,7 +25,7 @@ from haneul.services.ledger import Ledger
 from haneul.services.limits import Account, Left, Reservation, quota_exceeded
 from haneul.services.metrics import Metrics
 from haneul.services.openai import BYTES_PER_TOKEN, prompt_max
-from haneul.services.prices import Rates, affordable_tokens, rates_of, worst_nano
+from haneul.services.prices import Rates, affordable_tokens, cost_nano, rates_of, worst_nano
 from haneul.services.targets import Target
 from haneul.store.ledger import RequestRow
 
@@ -72,6 +72,8 @@ class Bill:
         self._offers = offers
         self._offer = offers[0]
         self._inside: tuple[Busy, float, int] | None = None
+        self._routed: str | None = None
+        self._next: Target | None = None
         self._account = account
         self._reservation = reservation
         self._flight = flight
@@ -85,6 +87,10 @@ class Bill:
         """What the request cost; known when it is closed."""
         assert self.row is not None
         return self.row.cost_nano
+
+    def routed(self, reason: str, following: Target | None) -> None:
+        """Why it goes where it goes now, and where it would have gone instead."""
+        self._routed, self._next = reason, following
 
     def enter(self, target: Target, entered_s: float) -> None:
         """The request is inside an engine: from now on its clock runs, and only its counts."""
@@ -138,8 +144,33 @@ class Bill:
             error_code=kept(error_code, CODE_MAX_BYTES),
             metering=self.metering,
             upstream_id=kept(self.upstream_id),
+            routed=self._routed,
+            saved_nano=self._saved_nano(),
             started_us=self.started_us,
             finished_us=now_us(),
+        )
+
+    def _saved_nano(self) -> int | None:
+        """What the next target would have cost more, for the same tokens; own hardware nothing."""
+        if self._next is None:
+            return None
+        other = next(offer for offer in self._offers if offer.target is self._next)
+        mine, theirs = self._spent_nano(self._offer), self._spent_nano(other)
+        return None if mine is None or theirs is None else theirs - mine
+
+    def _spent_nano(self, offer: Offer) -> int | None:
+        """What the tokens cost whoever runs the cloud; None where the price is unknown."""
+        if offer.target.is_own:
+            return 0
+        if offer.opened.row.price_id is None:
+            return None
+        counters = self.counters
+        return cost_nano(
+            offer.rates,
+            prompt=counters.prompt_tokens,
+            cached=counters.cached_tokens,
+            completion=counters.completion_tokens,
+            reasoning=counters.reasoning_tokens,
         )
 
     def __enter__(self) -> Self:

@@ -9,6 +9,7 @@ answer the next target may be tried; after it the answer ends with an error even
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -31,14 +32,17 @@ from haneul.services.accounts import Accounts
 from haneul.services.ask import Ask
 from haneul.services.bill import Bill, Biller
 from haneul.services.call import JSON, Call, Calls
+from haneul.services.choice import FALLBACK
 from haneul.services.dialect import Dialect
 from haneul.services.keyring import Keyring, from_app, require
 from haneul.services.keys import LOCAL, Key
+from haneul.services.leaders import Led, Turn
 from haneul.services.limits import Account
 from haneul.services.remote import NO_HEADERS, Headers, Reply
 from haneul.services.replays import HEADER as IDEMPOTENCY
 from haneul.services.replays import Replays
 from haneul.services.retries import Retries
+from haneul.services.router import Plan, Router, head
 from haneul.services.sessions import Sessions
 from haneul.services.targets import EMBEDDED, Target, Targets
 
@@ -63,7 +67,7 @@ class Request(NamedTuple):
     key: Key
     dialect: Dialect
     ask: Ask
-    targets: list[Target]
+    plan: Plan
     bill: Bill
     terms: Headers
 
@@ -92,6 +96,7 @@ class Gateway:
         self.calls = calls
         self.replays = replays
         self.retries = Retries()
+        self.router = Router(targets, spill_wait_s=config.spill_wait_s)
 
     async def guard(self, call: Call, work: Callable[[Call], Awaitable[None]]) -> None:
         """Runs one call to its end, whatever happens, and tells the client how it ended."""
@@ -134,8 +139,8 @@ class Gateway:
                 max_bytes=self.config.body_max_bytes, within_s=self.config.body_s
             )
             ask = await dialect.open(key, data)
-            targets = self.find(key, ask.model)
-            bill = self.biller.open(call, key, account, ask, targets)
+            plan = self.router.plan(key, ask)
+            bill = self.biller.open(call, key, account, ask, plan.targets)
         except HaneulError as error:
             model = ask.model if ask else None
             self.biller.refused(call, key, dialect.name, model, error)
@@ -143,16 +148,11 @@ class Gateway:
         finally:
             _tell_limits(call, account)
         with bill:
-            await self._relay(Request(call, key, dialect, ask, targets, bill, terms))
+            await self._relay(Request(call, key, dialect, ask, plan, bill, terms))
 
     def find(self, key: Key, name: str) -> list[Target]:
         """The targets of a name that the key may use. Raises ModelNotFound, NotAllowed."""
-        targets = self.targets.find(name)
-        if key.models is not None and name not in key.models:
-            allowed = [target for target in targets if target.model in key.models]
-            targets = allowed or targets[:1]
-            require(key, "infer", targets[0].model)
-        return targets
+        return self.router.find(key, name).targets
 
     async def who(self, call: Call) -> Key:
         """The key of a call: bearer, x-api-key or the page's cookie; one policy for all."""
@@ -170,33 +170,54 @@ class Gateway:
 
     async def _relay(self, request: Request) -> None:
         """Tries the targets in order until one gives its first byte."""
-        call, bill, config, retries = request.call, request.bill, self.config, self.retries
-        targets = retries.order(request.targets)
+        call, plan, retries = request.call, request.plan, self.retries
+        targets, limits, soonest_s = retries.order(plan.targets), call.limits, math.inf
         retries.called(request.key.id)
-        for target in targets:
-            is_last = target is targets[-1]
+        for number, target in enumerate(targets):
+            reason = plan.reason if target is plan.targets[0] else FALLBACK
+            call.limits = limits + head(target.engine, reason)
+            request.bill.routed(reason, targets[number + 1] if target is not targets[-1] else None)
             try:
-                call.within(config.queue_s + config.first_token_s)
-                entered_s = await target.gate.enter()
-                try:
-                    await target.ready(config.first_token_s)
-                    is_stream = request.ask.is_stream
-                    call.within(config.first_token_s if is_stream else config.answer_s)
-                    bill.enter(target, entered_s)
-                    try:
-                        async with await self._ask(request, target) as reply:
-                            await self._deliver(request, target, reply)
-                    finally:
-                        bill.leave()
-                finally:
-                    target.gate.leave()
+                call.within(self.config.queue_s + self.config.first_token_s)
+                if target.leaders is None:
+                    await self._at(request, target)
+                else:
+                    with await target.leaders.turn(request.ask) as turn:
+                        await self._at(request, target, turn)
                 retries.worked(target)
+                if len(targets) > 1:
+                    self.router.learn(request.ask.model, request.bill.counters)
                 return
             except (Unavailable, EngineFailed, RateLimited) as error:
                 retries.failed(target, error)
+                soonest_s = min(soonest_s, error.retry_after_s or math.inf)
+                is_last = target is targets[-1]
                 if is_last or call.has_begun or not retries.take(request.key.id):
+                    error.retry_after_s = None if soonest_s == math.inf else soonest_s
                     raise
                 log.info("next_target", request=call.id, engine=target.engine, code=error.code)
+
+    async def _at(self, request: Request, target: Target, turn: Turn | None = None) -> None:
+        """One target's answer, from its door to its last byte."""
+        call, bill, config = request.call, request.bill, self.config
+        entered_s = await target.gate.enter()
+        try:
+            self.router.trying(target)
+            await target.ready(config.first_token_s)
+            call.within(config.first_token_s if request.ask.is_stream else config.answer_s)
+            bill.enter(target, entered_s)
+            try:
+                async with await self._ask(request, target) as reply:
+                    led = Led(reply, turn) if turn is not None and turn.is_leading else reply
+                    await self._deliver(request, target, led)
+            finally:
+                bill.leave()
+            target.health.worked()
+        except BaseException as error:
+            self.router.ended(target, error, late=None if call.has_begun else call.expired)
+            raise
+        finally:
+            target.gate.leave()
 
     async def _ask(self, request: Request, target: Target) -> Reply:
         """Hands the request to the engine. Raises what the engine refused it with."""

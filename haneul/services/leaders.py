@@ -3,17 +3,21 @@
 An engine that shares prefixes reads a cold one once for each request that comes while it is being
 read: eight at a time cost eight readings. So the first to come leads; those that begin alike wait
 for its first token, or for their deadline, and then find the prefix warm. Neutral: it needs nothing
-of the engine but a prefix cache. Measured with OpenVINO in docs/concepts/routing.md.
+of the engine but a prefix cache. What it saves is measured in docs/concepts/routing.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from hashlib import blake2b
+from types import TracebackType
+from typing import Self
 
+from haneul.base import http
 from haneul.services.ask import Ask
+from haneul.services.remote import Reply
 
 LEADS, FOLLOWS, GOES = "leads", "follows", "goes"
 SHARED_BYTES = 1024  # of a prompt that begins alike; shorter ones are read at once
@@ -70,6 +74,17 @@ class Turn:
     def is_leading(self) -> bool:
         return self._leaders is not None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
     def read(self) -> None:
         """The first token is there: the others may go."""
         self._end(is_read=True)
@@ -82,6 +97,48 @@ class Turn:
         leaders, self._leaders = self._leaders, None
         if leaders is not None:
             leaders.ended(self, self._beginning, is_read=is_read)
+
+
+class Led:
+    """A leader's reply: its first piece, or its whole, lets the others go."""
+
+    def __init__(self, reply: Reply, turn: Turn) -> None:
+        self._reply = reply
+        self._turn = turn
+        self.status = reply.status
+        self.headers = reply.headers
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        async for data in self._reply.chunks():
+            self._turn.read()
+            yield data
+
+    async def pump(self, take: Callable[[bytes], None], reader: http.Reader) -> None:
+        def first(data: bytes) -> None:
+            if not data.startswith(b":"):  # a sign of life, while the prompt is still being read
+                self._turn.read()
+            take(data)
+
+        await self._reply.pump(first, reader)
+
+    async def read(self, limit_bytes: int = 64 << 20) -> bytes:
+        data = await self._reply.read(limit_bytes)
+        self._turn.read()
+        return data
+
+    def abort(self) -> None:
+        self._reply.abort()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.abort()
 
 
 class Leaders:

@@ -12,7 +12,15 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from haneul.base.errors import EngineFailed, HaneulError, ModelNotFound, NotAllowed
+from haneul.base.errors import (
+    DeadlineExceeded,
+    EngineFailed,
+    HaneulError,
+    ModelNotFound,
+    NotAllowed,
+    RateLimited,
+    Unavailable,
+)
 from haneul.base.units import now_us
 from haneul.services import choice
 from haneul.services.affinity import beginning, mark
@@ -132,11 +140,16 @@ class Router:
 
     # what was learnt of it
     def trying(self, target: Target) -> None:
-        """A request goes there."""
-        target.health.trying(self._clock())
+        """A request goes there; if it was paused, this one finds out for the others."""
+        if target.health.paused_until:
+            target.health.trying(self._clock())
 
-    def failed(self, target: Target, error: HaneulError) -> None:
-        """It would not answer, or broke."""
+    def ended(self, target: Target, error: BaseException, *, late: HaneulError | None) -> None:
+        """A request ended there without a whole answer; `late`: no first byte came in time."""
+        error = late or error
+        if not isinstance(error, Unavailable | EngineFailed | RateLimited | DeadlineExceeded):
+            target.health.untried()  # the client's own fault, or its going away
+            return
         target.health.failed(
             self._clock(),
             retry_after_s=error.retry_after_s,

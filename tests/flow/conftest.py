@@ -47,6 +47,7 @@ from haneul.testing.postgres import Postgres
 SERVE = Path(__file__).parent / "serve_cloud.py"
 SLOWNESS = float(os.environ.get("HANEUL_TEST_SLOWNESS", "3"))  # of a busy machine, for deadlines
 PRICE_IN, PRICE_CACHED, PRICE_OUT = "0.103", "0.011", "0.407"  # per million, so that costs round
+ENGINE_TERMS = ("price", "own_slots", "shares_prefixes")
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -71,6 +72,7 @@ class RunningCloud:
     """A cloud, and short ways to make its keys and engines and to read its ledger."""
 
     until = staticmethod(until)
+    cheaper = ("0.102", "0.011", "0.406")  # than the others: of an engine that is asked first
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
@@ -100,10 +102,11 @@ class RunningCloud:
     ) -> FakeEngine:
         """A running fake engine that this cloud knows; its one model has a name of its own."""
         name = name or f"engine-{next(self._numbers)}"
+        terms = {term: options.pop(term) for term in ENGINE_TERMS if term in options}
         faults = Faults(**{f: options.pop(f) for f in Faults.__struct_fields__ if f in options})
         fake = FakeEngine(faults=faults, models=models or (f"model-of-{name}",), **options)
         self._fakes.append(await fake.__aenter__())
-        await self.put_engine(name, fake.url, fake.models)
+        await self.put_engine(name, fake.url, fake.models, **terms)
         return fake
 
     async def put_engine(
@@ -112,9 +115,11 @@ class RunningCloud:
         url: str,
         models: tuple[str, ...],
         price: tuple[str, str, str] = (PRICE_IN, PRICE_CACHED, PRICE_OUT),
+        **terms: int,
     ) -> None:
         """What `haneul engines add` does."""
-        row, price_now = engine_row(name, url, models), price_row(name, price)
+        row = msgspec.structs.replace(engine_row(name, url, models), **terms)
+        price_now = price_row(name, price)
         await self.cloud.database.call(engines.put, row)
         await self.cloud.database.call(prices.add, price_now)
         await self.cloud.roster.refresh()

@@ -14,9 +14,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def pair(cloud, first=None, second=None):
-    """Two engines for one model name: the first has the faults."""
+    """Two engines for one model name: the first is asked first and has the faults."""
     name = f"twin-{secrets.token_hex(4)}"
-    one = await cloud.add_engine(name=f"{name}-1", models=(name,), **(first or {}))
+    cheaper = {**(first or {}), "price": cloud.cheaper}
+    one = await cloud.add_engine(name=f"{name}-1", models=(name,), **cheaper)
     two = await cloud.add_engine(name=f"{name}-2", models=(name,), **(second or {}))
     return name, one, two
 
