@@ -32,6 +32,7 @@ from haneul.services.metrics import CONTENT_TYPE, Metrics
 from haneul.services.ollama import pages as ollama
 from haneul.services.ollama.library import Library
 from haneul.services.replica import READY
+from haneul.services.routes import show as show_route
 from haneul.services.sessions import COOKIE, LIFE_S, PAGE_HEADER
 from haneul.services.targets import Target
 from haneul.store import ledger as ledger_queries
@@ -153,6 +154,7 @@ class Api:
             for target in self.gateway.targets.every()
             if key.models is None or key.models & {target.model, target.upstream_model}
         ]
+        data += [show_route(route) for route in self.gateway.router.routes(key)]
         await _json(call, {"object": "list", "data": data})
 
     async def model(self, call: Call) -> None:
@@ -161,7 +163,9 @@ class Api:
             return
         key = await self.gateway.who(call)
         name = call.path.removeprefix("/v1/models/")
-        await _json(call, show_target(self.gateway.find(key, name)[0]))
+        target = self.gateway.find(key, name)[0]
+        route = self.gateway.targets.routes.get(name)
+        await _json(call, show_route(route) if route else show_target(target))
 
     async def start(self, call: Call) -> None:
         """Loads a model that is here; answers when it is ready."""

@@ -43,6 +43,16 @@ class _Models(msgspec.Struct, frozen=True):
 @click.option("--price-in", required=True, metavar="AMOUNT", help="Per million prompt tokens.")
 @click.option("--price-cached", metavar="AMOUNT", help="Per million cached prompt tokens.")
 @click.option("--price-out", required=True, metavar="AMOUNT", help="Per million answer tokens.")
+@click.option(
+    "--own-slots",
+    type=click.IntRange(min=1),
+    help="Own hardware that gives so many answers at once.",
+)
+@click.option(
+    "--shares-prefixes",
+    is_flag=True,
+    help="Prompts that begin alike wait for the first to be read.",
+)
 @json_option
 def add(
     name: str,
@@ -52,6 +62,8 @@ def add(
     price_in: str,
     price_cached: str | None,
     price_out: str,
+    own_slots: int | None,
+    shares_prefixes: bool,
     as_json: bool,
 ) -> None:
     """Adds any URL that speaks the OpenAI protocol; its models read NAME/MODEL."""
@@ -67,6 +79,8 @@ def add(
         key_file=key_file,
         models=msgspec.json.encode(served).decode(),
         created_us=now_us(),
+        own_slots=own_slots,
+        shares_prefixes=int(shares_prefixes),
     )
     price = PriceRow(
         id=new_id("prc"),

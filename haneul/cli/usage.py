@@ -12,6 +12,7 @@ from haneul.base.errors import NotFound
 from haneul.base.units import HOUR_US, MILLION, now_us, show_duration, show_money, show_time
 from haneul.cli.command import command, config, database, json_option
 from haneul.cli.show import print_json, print_table
+from haneul.services.choice import REASONS
 from haneul.services.keys import LOCAL_ID
 from haneul.store import keys as key_queries
 from haneul.store import ledger as queries
@@ -93,6 +94,7 @@ def trace_lines(row: RequestRow, price: PriceRow | None, key: str) -> list[tuple
         ("version", f"sha256:{row.digest}" if row.digest else "unknown (remote)"),
         ("engine", f"{row.engine or 'none'} {row.engine_version or ''}".strip()),
         ("chip", row.chip or "unknown"),
+        ("chosen", _chosen(row)),
         ("state", _state(row)),
         ("tokens", _tokens(row)),
         ("arrived", show_time(row.received_us)),
@@ -107,6 +109,18 @@ def trace_lines(row: RequestRow, price: PriceRow | None, key: str) -> list[tuple
 
 def _state(row: RequestRow) -> str:
     return f"{row.state} ({row.status}{', ' + row.error_code if row.error_code else ''})"
+
+
+def _chosen(row: RequestRow) -> str:
+    """Why this engine, and what the next one would have cost more."""
+    if row.routed is None:
+        return "unknown"
+    reason = REASONS.get(row.routed, row.routed)
+    if row.saved_nano is None:
+        return reason
+    saved = show_money(abs(row.saved_nano), row.currency)
+    more = "more" if row.saved_nano >= 0 else "less"
+    return f"{reason}; the next would have cost {saved} {more}"
 
 
 def _tokens(row: RequestRow) -> str:

@@ -19,7 +19,15 @@ CHEAPEST = "cheapest"
 AFFINITY = "affinity"
 FALLBACK = "fallback"
 ONLY = "only"
-REASONS = (OWN_FREE, OWN_QUEUE, SPILLED, CHEAPEST, AFFINITY, FALLBACK, ONLY)
+REASONS = {
+    OWN_FREE: "own hardware was free",
+    OWN_QUEUE: "own hardware, where the wait was short enough",
+    SPILLED: "own hardware was busy for too long",
+    CHEAPEST: "the cheapest",
+    AFFINITY: "of equals the one that read such prompts before",
+    FALLBACK: "the better ones failed or were paused",
+    ONLY: "the only one",
+}
 
 UNKNOWN_NANO = 1 << 62  # where a price is not known: after all that are
 FREE, SHORT_QUEUE, REMOTE, LONG_QUEUE, REMOTE_QUEUE = range(5)  # better first
