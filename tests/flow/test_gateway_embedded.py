@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 
@@ -111,3 +112,60 @@ async def test_a_budget_caps_an_answer_of_the_embedded_engine(cloud, served):
     assert answer.status == 200
     assert afford <= row.completion_tokens
     assert row.cost_nano <= nano
+
+
+async def test_a_response_of_the_embedded_engine_is_streamed_kept_and_continued(cloud, key, served):
+    client = cloud.client(key.secret)
+    fields = {
+        "model": served.model,
+        "max_output_tokens": 8,
+        "temperature": 0,
+        "extra_body": {"ignore_eos": True},
+    }
+    whole = await client.responses.create(input="Count to a hundred.", **fields)
+    stream = await client.responses.create(input="Count to a hundred.", stream=True, **fields)
+    *_, last = [event async for event in stream]
+    assert last.type == "response.incomplete"
+    assert last.response.output_text == whole.output_text
+    assert last.response.usage.output_tokens == whole.usage.output_tokens == 8
+    more = await client.responses.create(input="Go on.", previous_response_id=whole.id, **fields)
+    assert more.usage.input_tokens > whole.usage.input_tokens
+    rows = await cloud.rows(key.key.id)
+    assert [row.metering for row in rows] == ["engine"] * 3
+    assert [row.cost_nano for row in rows] == [cost(served, row) for row in rows]
+
+
+async def test_a_batch_runs_on_the_embedded_engine_at_half_the_price(cloud, key, served):
+    client = cloud.client(key.secret)
+    body = {"model": served.model, "messages": MESSAGES, "max_tokens": 6, "ignore_eos": True}
+    url = "/v1/chat/completions"
+    texts = [
+        json.dumps({"custom_id": str(number), "method": "POST", "url": url, "body": body})
+        for number in range(5)
+    ]
+    file = await client.files.create(file=("in.jsonl", "\n".join(texts).encode()), purpose="batch")
+    batch = await client.batches.create(
+        input_file_id=file.id, endpoint=url, completion_window="24h"
+    )
+
+    async def has_ended():
+        return (await client.batches.retrieve(batch.id)).status == "completed"
+
+    await cloud.until(has_ended, 20)
+    batch = await client.batches.retrieve(batch.id)
+    assert (batch.request_counts.completed, batch.request_counts.failed) == (5, 0)
+    assert batch.usage.output_tokens == 30
+    assert len((await client.files.content(batch.output_file_id)).text.splitlines()) == 5
+    rows = await cloud.rows(key.key.id)
+    assert [(row.route, row.state, row.completion_tokens) for row in rows] == [
+        ("batch.chat", "done", 6)
+    ] * 5
+    price = served.price
+    for row in rows:
+        uncached = row.prompt_tokens - row.cached_tokens
+        whole = (
+            uncached * price.input_nano
+            + row.cached_tokens * price.cached_nano
+            + row.completion_tokens * price.output_nano
+        )
+        assert row.cost_nano == (whole + 1_000_000) // 2_000_000

@@ -16,7 +16,12 @@ from haneul.store.ledger import RequestRow
 TOKENS = st.integers(0, (1 << 31) - 1)
 NANO_PER_MILLION = st.integers(0, 10**15)
 RATES = st.builds(
-    Rates, NANO_PER_MILLION, NANO_PER_MILLION, NANO_PER_MILLION, st.none() | NANO_PER_MILLION
+    Rates,
+    NANO_PER_MILLION,
+    NANO_PER_MILLION,
+    NANO_PER_MILLION,
+    st.none() | NANO_PER_MILLION,
+    st.just(MILLION) | st.integers(0, MILLION),
 )
 
 
@@ -34,7 +39,7 @@ def exact(rates, prompt, cached, completion):
         + cached * rates.cached_nano
         + completion * rates.output_nano
     )
-    return Fraction(total, MILLION)
+    return Fraction(total * rates.share_millionths, MILLION * MILLION)
 
 
 @given(RATES, uses())
@@ -80,7 +85,8 @@ def test_reasoning_costs_its_own_price_where_one_is_set_and_never_more_than_was_
         rates, prompt=prompt, cached=cached, completion=completion, reasoning=reasoning
     )
     own = rates.output_nano if rates.reasoning_nano is None else rates.reasoning_nano
-    true = exact(rates, *use) + Fraction(reasoning * (own - rates.output_nano), MILLION)
+    dearer = Fraction(reasoning * (own - rates.output_nano), MILLION)
+    true = exact(rates, *use) + dearer * rates.share_millionths / MILLION
     assert abs(cost - true) <= Fraction(1, 2)
     assert cost <= worst_nano(rates, prompt_max=prompt, completion_max=completion)
     more_than_all = cost_nano(
@@ -99,8 +105,9 @@ def test_what_a_budget_pays_for_can_be_set_aside_and_hardly_a_token_less(
     assert 0 <= tokens <= limit
     if tokens:
         assert worst_nano(rates, prompt_max=prompt_max, completion_max=tokens) <= remaining
-    if tokens < limit and rates.dearest_output_nano:
-        two_nano_units = -(-2 * MILLION // rates.dearest_output_nano)
+    dearest = rates.dearest_output_nano * rates.share_millionths
+    if tokens < limit and dearest:
+        two_nano_units = -(-2 * MILLION * MILLION // dearest)
         beyond = tokens + two_nano_units + 1
         assert worst_nano(rates, prompt_max=prompt_max, completion_max=beyond) >= remaining
 
