@@ -20,6 +20,8 @@ import msgspec
 import uvicorn
 from msgspec import Struct
 
+COLD_BYTES = 1024  # of a prompt that its prefix cache knows it by
+
 
 class Faults(Struct, frozen=True, kw_only=True):
     """What goes wrong, if anything."""
@@ -41,6 +43,7 @@ class Seen(Struct):
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cold_reads: int = 0
     hang_ups: int = 0
     running: int = 0
     bodies: list[dict[str, Any]] = []
@@ -59,12 +62,16 @@ class FakeEngine:
         faults: Faults | None = None,
         models: tuple[str, ...] = ("echo",),
         cached_tokens: int = 0,  # of each prompt
+        cold_s: float = 0.0,  # to read a beginning that it has not read yet, one at a time
     ) -> None:
         self.words = words or ["one", "two", "three", "four"]
         self.delay_s = delay_s
         self.faults = faults or Faults()
         self.models = models
         self.cached_tokens = cached_tokens
+        self.cold_s = cold_s
+        self._warm: set[bytes] = set()
+        self._reading = asyncio.Lock()
         self.seen = Seen()
         self._socket = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
@@ -135,6 +142,7 @@ class FakeEngine:
         if self.faults.garbage:
             await _whole(send, 200, b"<html>not JSON</html>")
             return
+        await self._prefill(request)
         words = self.words[: request.get("max_completion_tokens") or request.get("max_tokens")]
         if path.endswith("/embeddings"):
             data = [{"object": "embedding", "index": 0, "embedding": [1.0, 0.0]}]
@@ -213,6 +221,19 @@ class FakeEngine:
             user = request.get("user", "")
             self.seen.given[user] = self.seen.given.get(user, 0) + 1
             yield word + " "
+
+    async def _prefill(self, request: dict[str, Any]) -> None:
+        """Charges the time to read a beginning that is not in the prefix cache yet.
+
+        What comes while it is being read is cold too, and is read again: as engines do.
+        """
+        start = msgspec.json.encode(request.get("messages") or "")[:COLD_BYTES]
+        if not self.cold_s or start in self._warm:
+            return
+        self.seen.cold_reads += 1
+        async with self._reading:
+            await asyncio.sleep(self.cold_s)
+        self._warm.add(start)
 
     def _usage(self, prompt: int, completion: int) -> dict[str, Any]:
         usage = {

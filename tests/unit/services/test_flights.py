@@ -14,6 +14,7 @@ from haneul.base.errors import AlreadyRunning, Overloaded
 from haneul.base.ids import new_id
 from haneul.services.bill import CODE_MAX_BYTES, kept
 from haneul.services.budgets import APP_MAX
+from haneul.services.choice import REASONS
 from haneul.services.flights import (
     FINAL_AT,
     OPEN,
@@ -153,6 +154,8 @@ def test_the_longest_names_together_fit_a_page(path):
                 prompt_tokens=(1 << 31) - 1,
                 cost_nano=(1 << 62),
                 received_us=1 << 60,
+                routed=max(REASONS, key=len),
+                saved_nano=-(1 << 62),
             )
         )
         flight.finish(flight.opened.row)
