@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from haneul.base.errors import Conflict
 from haneul.store import files, schema
 from haneul.store.files import FileRow
 from haneul.store.rows import all_rows, one_row
@@ -111,10 +112,11 @@ def move(
 def keep_line(connection: Connection, row: LineRow) -> None:
     """Keeps the result of a line; one that is there already raises IntegrityError.
 
-    The batch must not have ended: its lines are in its files then.
+    Raises Conflict for a batch that has ended: its lines are in its files.
     """
     ended = select(schema.batch.c.ended_us).where(schema.batch.c.id == row.batch_id)
-    assert connection.execute(ended).scalar_one() is None
+    if connection.execute(ended).scalar_one() is not None:
+        raise Conflict("The batch has ended.")
     connection.execute(insert(schema.batch_line), [msgspec.structs.asdict(row)])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -99,9 +98,7 @@ class LineDialect:
         if ask.is_stream:
             raise BadRequest("The answers of a batch are not streamed.", param="stream")
         share = self._order.share_millionths
-        return structs.replace(
-            ask, name=self.name, share_millionths=share, billed=partial(self._billed)
-        )
+        return structs.replace(ask, name=self.name, share_millionths=share, billed=self._billed)
 
     def _billed(self, *arguments: Any, **options: Any) -> LineBill:
         self._bill = LineBill(*arguments, **options)
