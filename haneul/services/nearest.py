@@ -29,7 +29,8 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
         far = distance(asked, part)
         if far <= allowed:
             found[each] = min(far, found.get(each, far))
-    return sorted(found, key=lambda each: (found[each], each))[:SHOWN]
+    near = sorted(found, key=lambda each: (found[each], len(each), each))
+    return [each for each in near if each.partition("/")[2] not in found][:SHOWN]
 
 
 def distance(one: str, other: str) -> int:

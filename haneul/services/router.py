@@ -125,15 +125,17 @@ class Router:
         return Plan([targets[number] for number in order], reason)
 
     def _places(self, found: Found) -> list[tuple[Target, int]]:
-        """Each target once, with its place: the pool that was drawn first, fallbacks last."""
-        weights = found.weights
-        drawn = choice.draw(weights, self._chance()) if any(weights) else 0
-        others = [number for number in range(len(found.pools)) if number != drawn]
-        members = [number for number in others if number < len(weights)]
-        members.sort(key=lambda number: -weights[number])
-        order = [drawn, *members, *(number for number in others if number >= len(weights))]
+        """Each target once, with its place: members first, the one that was drawn before others."""
+        members = range(found.members)
+        later = range(found.members, len(found.pools))
+        order: list[tuple[int, int]] = [(0, number) for number in members]
+        if any(found.weights):
+            drawn = choice.draw(found.weights, self._chance())
+            rest = sorted(set(members) - {drawn}, key=lambda number: -found.weights[number])
+            order = list(enumerate([drawn, *rest]))
+        order += [(found.members + place, number) for place, number in enumerate(later)]
         seen: dict[int, tuple[Target, int]] = {}
-        for place, number in enumerate(order):
+        for place, number in order:
             for target in found.pools[number]:
                 seen.setdefault(id(target), (target, place))
         return list(seen.values())
@@ -214,20 +216,15 @@ def _narrowed(key: Key, found: Found) -> Found:
 
     A member that the route names as the key does is allowed whole. Raises NotAllowed.
     """
-    assert key.models is not None
-    kept: list[tuple[int, tuple[Target, ...]]] = []
-    for number, (name, pool) in enumerate(zip(found.names, found.pools, strict=True)):
-        allowed = pool if name in key.models else _allowed(key.models, pool)
-        if allowed:
-            kept.append((number, allowed))
-    if not kept:
-        require(key, "infer", found.name)
-    return Found(
-        found.name,
-        tuple(pool for _, pool in kept),
-        tuple(found.names[number] for number, _ in kept),
-        tuple(found.weights[number] for number, _ in kept if number < len(found.weights)),
+    models = key.models
+    assert models is not None
+    named = zip(found.names, found.pools, strict=True)
+    kept = found.kept(
+        tuple(pool if name in models else _allowed(models, pool) for name, pool in named)
     )
+    if not kept.pools:
+        require(key, "infer", found.name)
+    return kept
 
 
 def _allowed(models: frozenset[str], pool: Sequence[Target]) -> tuple[Target, ...]:

@@ -84,7 +84,19 @@ class Found(NamedTuple):
     name: str
     pools: tuple[tuple[Target, ...], ...]  # of each member, then of each fallback
     names: tuple[str, ...]  # of the pools' models, as the route says them
-    weights: tuple[int, ...] = ()  # of the first pools; empty: the first is the one that is meant
+    members: int = 1  # the first pools, which are meant; the others are asked when these fail
+    weights: tuple[int, ...] = ()  # of the members; empty: they are equals
+
+    def kept(self, pools: tuple[tuple[Target, ...], ...]) -> Found:
+        """The same with other targets; pools without any are left out."""
+        kept = [number for number, pool in enumerate(pools) if pool]
+        return Found(
+            self.name,
+            tuple(pools[number] for number in kept),
+            tuple(self.names[number] for number in kept),
+            sum(number < self.members for number in kept),
+            tuple(self.weights[number] for number in kept if number < len(self.weights)),
+        )
 
     @property
     def targets(self) -> list[Target]:
@@ -129,20 +141,10 @@ class Targets:
 
     def _route(self, route: Route) -> Found:
         """The targets of a route's members that are here, then of its fallbacks."""
-        pools = [tuple(self._named(member.model)) for member in route.members]
-        names = tuple(member.model for member in route.members)
-        weights = tuple(route.weights)
-        if not route.is_weighted:
-            pools, weights = [tuple(target for pool in pools for target in pool)], ()
-            names = ("",)
-        later = [tuple(self._named(model)) for model in route.fallbacks]
-        kept = [number for number, pool in enumerate([*pools, *later]) if pool]
-        return Found(
-            route.name,
-            tuple([*pools, *later][number] for number in kept),
-            tuple([*names, *route.fallbacks][number] for number in kept),
-            tuple(weights[number] for number in kept if number < len(weights)),
-        )
+        names = (*(member.model for member in route.members), *route.fallbacks)
+        pools = tuple(tuple(self._named(name)) for name in names)
+        weights = tuple(route.weights) if route.is_weighted else ()
+        return Found(route.name, pools, names, len(route.members), weights).kept(pools)
 
     def _named(self, name: str) -> list[Target]:
         """Those that have the name: the embedded one, then ENGINE/MODEL, or MODEL anywhere."""
