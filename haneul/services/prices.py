@@ -12,7 +12,7 @@ from haneul.store import prices as queries
 from haneul.store.prices import PriceRow
 
 
-class Rates(Struct, frozen=True):
+class Rates(Struct, frozen=True, rename={"share_millionths": "share"}):  # short: see flights
     """Nano-units per million tokens."""
 
     input_nano: int = 0
