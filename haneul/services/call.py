@@ -207,9 +207,10 @@ class Call:
         extra = self.limits
         if self.extra_headers:
             extra += b"".join([b"%b: %b\r\n" % header for header in self.extra_headers])
-        head = b"content-type: %b\r\nx-request-id: %b\r\n%b" % (
+        head = b"content-type: %b\r\nx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b" % (
             content_type,
             self.id.encode(),
+            max(0, now_us() - self.received_us) // 1000,
             extra,
         )
         self._is_stream = length is None

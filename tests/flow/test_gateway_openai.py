@@ -256,3 +256,10 @@ async def test_tool_calls_are_streamed_and_counted(cloud, key):
     assert engine.seen.bodies[-1]["tools"] == [tool]
     row = await cloud.row(stream.response.headers["x-request-id"])
     assert (row.state, row.completion_tokens) == ("done", 2)
+
+
+async def test_every_answer_says_how_long_it_took(cloud, key):
+    engine = await cloud.add_engine(delay_s=0.02)
+    whole = await cloud.chat(key.secret, engine.models[0])
+    assert int(whole.headers["openai-processing-ms"]) >= 20
+    assert int((await cloud.ask("GET", "/nowhere")).headers["openai-processing-ms"]) < 20_000
