@@ -8,7 +8,7 @@ a quarter over the mean, what is beyond goes to the next score (Mirrokni, Thorup
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from haneul.services.ask import Ask
@@ -48,19 +48,17 @@ def score(one: int, other: int) -> int:
     return mixed ^ (mixed >> 32)
 
 
-def load_bound(loads: Iterable[int]) -> int:
+def load_bound(loads: Sequence[int]) -> int:
     """The most that one target may have with the request to come among them."""
-    counts = list(loads)
-    return int(-(-OVER_MEAN * (sum(counts) + 1) // len(counts)))
+    return int(-(-OVER_MEAN * (sum(loads) + 1) // len(loads)))
 
 
-def spread(beginning_mark: int, ids: Sequence[int], loads: Sequence[int]) -> list[int]:
-    """The targets in the order in which they should be asked: their numbers in the sequences.
+def spread(beginning_mark: int, ids: Sequence[int], loads: Sequence[int]) -> tuple[list[int], bool]:
+    """The targets in the order in which they should be asked, and whether the first is the home.
 
-    By score, those that have room under the bound before those that have none.
+    Their numbers in the sequences: by score, those that have room under the bound before the rest.
     """
     bound = load_bound(loads)
-    numbers = range(len(ids))
-    return sorted(
-        numbers, key=lambda each: (loads[each] >= bound, -score(beginning_mark, ids[each]))
-    )
+    scores = [score(beginning_mark, each) for each in ids]
+    ranked = sorted((loads[each] >= bound, -points, each) for each, points in enumerate(scores))
+    return [each for _, _, each in ranked], -ranked[0][1] == max(scores)

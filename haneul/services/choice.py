@@ -7,10 +7,10 @@ request. What has failed lately comes last, but never falls out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from haneul.services.affinity import score, spread
+from haneul.services.affinity import spread
 
 OWN_FREE = "own_free"
 OWN_QUEUE = "own_queue"
@@ -48,18 +48,25 @@ class View(NamedTuple):
     paused_s: float = 0.0  # until it may be asked again
 
 
-def rank(views: Sequence[View], *, mark: int, spill_wait_s: float) -> tuple[list[int], str]:
-    """The targets' numbers, best first, and why the first is the first."""
+def rank(
+    views: Sequence[View], *, mark: Callable[[], int], spill_wait_s: float
+) -> tuple[list[int], str]:
+    """The targets' numbers, best first, and why the first is the first.
+
+    `mark` gives the 64 bits of the prompt's beginning; it is asked only where that decides.
+    """
     if len(views) == 1:
         return [0], ONLY
     keys = [_key(view, spill_wait_s) for view in views]
-    order = sorted(range(len(views)), key=lambda each: (keys[each], views[each].load, each))
-    equal = sum(1 for key in keys if key == keys[order[0]])
+    sorting = sorted((key, views[each].load, each) for each, key in enumerate(keys))
+    order, is_home = [each for _, _, each in sorting], False
+    equal = keys.count(sorting[0][0])
     if equal > 1:
         group = order[:equal]
         ids, loads = [views[each].id for each in group], [views[each].load for each in group]
-        order[:equal] = [group[number] for number in spread(mark, ids, loads)]
-    return order, _reason(views, keys, order, equal, mark)
+        numbers, is_home = spread(mark(), ids, loads)
+        order[:equal] = [group[number] for number in numbers]
+    return order, _reason(views, keys, order[0], is_home=is_home)
 
 
 def _key(view: View, spill_wait_s: float) -> Key:
@@ -78,24 +85,19 @@ def _tier(view: View, spill_wait_s: float) -> int:
     return SHORT_QUEUE if is_short else LONG_QUEUE
 
 
-def _reason(
-    views: Sequence[View], keys: Sequence[Key], order: Sequence[int], equal: int, mark: int
-) -> str:
-    first, key = views[order[0]], keys[order[0]]
-    is_late = first.place > min(view.place for view in views)
-    if is_late or any(other[0] > key[0] and other[1:] < key[1:] for other in keys):
-        return FALLBACK
-    if equal > 1 and _is_home(first, [views[each] for each in order[:equal]], mark):
+def _reason(views: Sequence[View], keys: Sequence[Key], number: int, *, is_home: bool) -> str:
+    """Why this one goes first; `is_home`: the prompt's beginning chose it, and no other's load."""
+    first, (paused_s, *key) = views[number], keys[number]
+    for view, (other_paused_s, *other) in zip(views, keys, strict=True):
+        if view.place < first.place or (other_paused_s > paused_s and other < key):
+            return FALLBACK
+    if not first.is_own and any(view.is_own and view.place <= first.place for view in views):
+        return SPILLED
+    if is_home:
         return AFFINITY
     if first.is_own:
         return OWN_FREE if first.has_place else OWN_QUEUE
-    is_spill = any(view.is_own and view.place <= first.place for view in views)
-    return SPILLED if is_spill else CHEAPEST
-
-
-def _is_home(first: View, group: Sequence[View], mark: int) -> bool:
-    """Whether the prompt's beginning chose it, and not the load of the others."""
-    return all(score(mark, first.id) >= score(mark, other.id) for other in group)
+    return CHEAPEST
 
 
 def draw(weights: Sequence[int], point: float) -> int:

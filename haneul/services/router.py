@@ -21,7 +21,7 @@ from haneul.base.errors import (
     RateLimited,
     Unavailable,
 )
-from haneul.base.units import now_us
+from haneul.base.units import MILLION, now_us
 from haneul.services import choice
 from haneul.services.affinity import beginning, mark
 from haneul.services.ask import Ask
@@ -30,9 +30,9 @@ from haneul.services.flights import Counters
 from haneul.services.keyring import require
 from haneul.services.keys import Key
 from haneul.services.nearest import nearest
-from haneul.services.prices import cost_nano, rates_of
 from haneul.services.routes import Route
 from haneul.services.targets import Found, Target, Targets
+from haneul.store.prices import PriceRow
 
 ANSWER_TOKENS = 256  # taken for likely until some have been counted
 BYTES_PER_TOKEN = 4
@@ -53,6 +53,18 @@ class Habit(NamedTuple):
     completion_tokens: float = ANSWER_TOKENS
     cached_share: float = 0.0  # of the prompt's tokens
     reasoning_share: float = 0.0  # of the answer's
+
+
+class Tokens(NamedTuple):
+    """What one request will probably use."""
+
+    fresh: int  # of the prompt
+    cached: int
+    answer: int
+    reasoning: int
+
+
+UNKNOWN = Habit()
 
 
 class Router:
@@ -112,20 +124,20 @@ class Router:
 
     def _order(self, ask: Ask, found: Found) -> Plan:
         places = self._places(found)
-        now, habit = self._clock(), self._habits.get(found.name, Habit())
-        views, targets = [], []
-        for target, place in places:
-            targets.append(target)
-            views.append(view(target, ask, habit, place=place, now=now))
+        targets = [target for target, _ in places]
         if len(targets) == 1:
             return Plan(targets)
+        now, tokens = self._clock(), likely_tokens(ask, self._habits.get(found.name, UNKNOWN))
+        views = [view(target, tokens, place, now) for target, place in places]
         order, reason = choice.rank(
-            views, mark=mark(beginning(ask)), spill_wait_s=self._spill_wait_s
+            views, mark=lambda: mark(beginning(ask)), spill_wait_s=self._spill_wait_s
         )
         return Plan([targets[number] for number in order], reason)
 
     def _places(self, found: Found) -> list[tuple[Target, int]]:
         """Each target once, with its place: members first, the one that was drawn before others."""
+        if len(found.pools) == 1:
+            return [(target, 0) for target in found.pools[0]]
         members = range(found.members)
         later = range(found.members, len(found.pools))
         order: list[tuple[int, int]] = [(0, number) for number in members]
@@ -161,7 +173,7 @@ class Router:
 
     def learn(self, name: str, counters: Counters) -> None:
         """What one answered request of a name used."""
-        old = self._habits.get(name, Habit())
+        old = self._habits.get(name, UNKNOWN)
         if name not in self._habits and len(self._habits) >= NAMES_MAX:
             self._habits.clear()
         prompt, answer = max(counters.prompt_tokens, 1), max(counters.completion_tokens, 1)
@@ -172,36 +184,43 @@ class Router:
         )
 
 
-def view(target: Target, ask: Ask, habit: Habit, *, place: int, now: float) -> View:
+def view(target: Target, tokens: Tokens, place: int, now: float) -> View:
     """What the choice may know of a target."""
-    gate = target.gate
-    wait_s = gate.wait_s
+    gate, health = target.gate, target.health
+    waiting = gate.waiting
+    price = target.price_at(now_us()) if target.upcoming else target.price
+    is_free = gate.has_place
     return View(
         target.id,
         place,
         target.is_own,
-        gate.has_place,
-        gate.is_full,
-        wait_s,
-        gate.busy.inside + gate.waiting,
-        None if target.price is None else likely_nano(target, ask, habit),
-        target.health.paused_s(now),
+        is_free,
+        not is_free and gate.is_full,
+        0.0 if is_free else gate.wait_s,
+        gate.busy.inside + waiting,
+        None if price is None else likely_nano(price, tokens),
+        health.paused_s(now) if health.paused_until else 0.0,
     )
 
 
-def likely_nano(target: Target, ask: Ask, habit: Habit) -> int:
-    """What the request would probably cost at a target, by what those of its name have used."""
+def likely_tokens(ask: Ask, habit: Habit) -> Tokens:
+    """What the request will probably use, by what those of its name have used."""
     prompt = ask.prompt_bytes // BYTES_PER_TOKEN + 1
-    most = ask.completion_max
-    each = habit.completion_tokens if most is None else min(habit.completion_tokens, most)
-    answer = round(each * ask.answers)
-    return cost_nano(
-        rates_of(target.price_at(now_us()) if target.upcoming else target.price),
-        prompt=prompt,
-        cached=int(prompt * habit.cached_share),
-        completion=answer,
-        reasoning=int(answer * habit.reasoning_share),
-    )
+    each, most = habit.completion_tokens, ask.completion_max
+    answer = int((each if most is None else min(each, most)) * ask.answers)
+    cached, reasoning = int(prompt * habit.cached_share), int(answer * habit.reasoning_share)
+    return Tokens(prompt - cached, cached, answer - reasoning, reasoning)
+
+
+def likely_nano(price: PriceRow, tokens: Tokens) -> int:
+    """What these tokens cost at a price; without the rounding of a bill, a comparison is all."""
+    reasoning_nano = price.output_nano if price.reasoning_nano is None else price.reasoning_nano
+    return (
+        tokens.fresh * price.input_nano
+        + tokens.cached * price.cached_nano
+        + tokens.answer * price.output_nano
+        + tokens.reasoning * reasoning_nano
+    ) // MILLION
 
 
 def _may_use(key: Key, found: Found) -> bool:
