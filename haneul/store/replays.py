@@ -9,7 +9,6 @@ from sqlalchemy import Connection, delete, func, insert, select
 from haneul.store import schema
 from haneul.store.rows import one_row
 
-
 Blob = bytes  # by another name, as a field below is called bytes
 
 
