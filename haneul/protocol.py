@@ -88,6 +88,10 @@ class Connection(asyncio.Protocol):
         if self._running is not None:
             self._running.hang_up()
         self.resume_writing()
+        # What refers back to this connection goes now: cycles would wait for a collection.
+        self._running = self._reading = None
+        self._late = _nothing
+        del self._parser
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
@@ -332,6 +336,10 @@ class Connection(asyncio.Protocol):
         self._transport.write(_answer(error, self._errors_of("")))
         self._transport.write_eof()
         self._expect(self.linger_s, self.abort)
+
+
+def _nothing() -> None:
+    """Nothing is due at a connection that is gone."""
 
 
 def _origin_form(target: bytes) -> bytes:

@@ -120,6 +120,7 @@ class Connection(asyncio.Protocol):
         if not self.complete and self.error is None:
             self.error = Disconnected()
         self._wake()
+        del self.parser  # it refers back: a cycle would wait for a collection
 
     # httptools
     def on_header(self, name: bytes, value: bytes) -> None:
