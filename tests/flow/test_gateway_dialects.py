@@ -83,7 +83,7 @@ async def test_a_hang_up_frees_the_engine_and_is_billed_for_what_was_sent(cloud,
 @pytest.mark.parametrize("is_stream", [False, True])
 async def test_another_engine_answers_where_the_first_refuses(cloud, key, path, is_stream):
     name = f"shared{path.replace('/', '-')}-{is_stream}"
-    first = await cloud.add_engine(models=(name,), status=503)
+    first = await cloud.add_engine(models=(name,), status=503, price=cloud.cheaper)
     second = await cloud.add_engine(models=(name,), words=["here"])
     body = asked(path, name, is_stream=is_stream)
     answer = await cloud.ask("POST", path, body, secret=key.secret)
