@@ -16,7 +16,7 @@ from msgspec import Struct
 from haneul import __version__
 from haneul.base.config import LOOPBACK
 from haneul.base.errors import BadRequest, NotAllowed, NotFound
-from haneul.base.units import MILLION, now_us
+from haneul.base.units import MILLION, Moment, now_us
 from haneul.chips.chip import Chip
 from haneul.console.pages import Page
 from haneul.openapi import document
@@ -87,7 +87,7 @@ class Api:
         self.default_model = default_model
         self.refresh = refresh
         self.more = more or {}
-        self.started_us = now_us()
+        self.started = Moment()
         self.invoices = InvoicePages(gateway, database)
         self.keys = KeyPages(gateway, database, read_pepper(gateway.config.home))
         self.anthropic = anthropic.Pages(gateway)
@@ -196,7 +196,7 @@ class Api:
             call,
             {
                 "version": __version__,
-                "uptime_s": (now_us() - self.started_us) // MILLION,
+                "uptime_s": (self.started.now_us() - self.started.at_us) // MILLION,
                 "in_flight": len(self.gateway.calls) - 1,
                 "default_model": self.default_model(),
                 "chips": self.chips,

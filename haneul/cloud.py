@@ -18,7 +18,7 @@ from haneul.base.config import Config
 from haneul.base.errors import CommandError, HaneulError
 from haneul.base.ids import new_id
 from haneul.base.log import logger
-from haneul.base.units import HOUR_US, MILLION, now_us
+from haneul.base.units import HOUR_US, MILLION, Moment
 from haneul.chips.chip import Chip
 from haneul.chips.cost import HourCost, hour_cost
 from haneul.chips.detect import detect
@@ -261,14 +261,15 @@ class Cloud:
 
         A database that is away for a while is told later; a cancellation books the rest.
         """
-        from_us, is_over = now_us(), False
+        clock, is_over = Moment(), False
+        from_us = clock.at_us
         while not is_over:
             try:
                 await asyncio.sleep(OWNED_EVERY_S)
             except asyncio.CancelledError:
                 is_over = True
             try:
-                await self.database.call(self._book, from_us, to_us := now_us())
+                await self.database.call(self._book, from_us, to_us := clock.now_us())
                 from_us = to_us
             except HaneulError as error:
                 log.warning("owned_not_booked", reason=error.message)

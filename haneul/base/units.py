@@ -8,6 +8,7 @@ integer division, rounded once.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
 from haneul.base.errors import BadRequest
@@ -20,6 +21,21 @@ HOUR_US = 3_600_000_000
 def now_us() -> int:
     """UTC time in microseconds since 1970."""
     return time.time_ns() // 1000
+
+
+class Moment:
+    """A moment, and the time since: its clock goes on evenly when the system's is set anew."""
+
+    __slots__ = ("_began_ns", "_clock", "at_us")
+
+    def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self._clock = clock
+        self._began_ns = clock()
+        self.at_us = now_us()
+
+    def now_us(self) -> int:
+        """UTC time in microseconds, as it would be had nobody set the clock since."""
+        return self.at_us + (self._clock() - self._began_ns) // 1000
 
 
 def parse_money(text: str) -> int:

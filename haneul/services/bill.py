@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from haneul.base.errors import HaneulError
-from haneul.base.units import MILLION, now_us
+from haneul.base.units import MILLION
 from haneul.services.ask import Ask
 from haneul.services.call import Call
 from haneul.services.flights import Counters, Flight, Flights, Opened, terminal
@@ -98,7 +98,7 @@ class Bill:
             offer = next(offer for offer in self._offers if offer.target is target)
             self._flight.reopen(offer.opened)
             self._offer, self.metering, self.upstream_id = offer, "none", None
-        self.started_us = now_us()
+        self.started_us = self._call.now_us()
         self._inside = (target.gate.busy, entered_s, self.counters.busy_us)
 
     def leave(self) -> None:
@@ -115,7 +115,7 @@ class Bill:
         """Keeps the counters safe from a kill: what is about to be sent is billed from now on."""
         self._charge()
         counters = self._flight.counters
-        counters.last_us = now_us()
+        counters.last_us = self._call.now_us()
         if not counters.first_token_us and counters.completion_tokens:
             counters.first_token_us = counters.last_us
         self._flight.save()
@@ -147,7 +147,7 @@ class Bill:
             routed=self._routed,
             saved_nano=self._saved_nano(),
             started_us=self.started_us,
-            finished_us=now_us(),
+            finished_us=self._call.now_us(),
         )
 
     def _saved_nano(self) -> int | None:
@@ -276,7 +276,7 @@ class Biller:
             state="refused",
             status=error.status,
             error_code=kept(error.code, CODE_MAX_BYTES),
-            finished_us=now_us(),
+            finished_us=call.now_us(),
         )
         self.ledger.append(row)
         self.metrics.count(row)

@@ -21,7 +21,7 @@ from haneul.base.errors import (
     TooLarge,
 )
 from haneul.base.ids import new_id
-from haneul.base.units import now_us
+from haneul.base.units import Moment
 from haneul.services.dialect import Errors
 from haneul.services.keys import Key
 
@@ -63,7 +63,7 @@ class Call:
         is_old: bool = False,
     ) -> None:
         self.id = new_id("req")
-        self.received_us = now_us()
+        self._received = Moment()
         self.errors = errors  # how its client is told what failed
         self.method = method
         self.path = path  # decoded
@@ -92,6 +92,15 @@ class Call:
         self._within_s = float("inf")
         self._deadline = float("inf")
         self._late: HaneulError | None = None
+
+    @property
+    def received_us(self) -> int:
+        """When its head was there."""
+        return self._received.at_us
+
+    def now_us(self) -> int:
+        """The time, for this call: never before what was noted of it."""
+        return self._received.now_us()
 
     # what the connection does
     def start(self, answer: Callable[[Call], Awaitable[None]]) -> None:
@@ -210,7 +219,7 @@ class Call:
         head = b"content-type: %b\r\nx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b" % (
             content_type,
             self.id.encode(),
-            max(0, now_us() - self.received_us) // 1000,
+            (self.now_us() - self.received_us) // 1000,
             extra,
         )
         self._is_stream = length is None

@@ -243,5 +243,5 @@ def aborted(opened: Opened, counters: Counters) -> RequestRow:
         state="aborted",
         error_code="cloud_killed",
         metering="counted" if counters.tokens() else "none",
-        finished_us=counters.last_us or now_us(),
+        finished_us=max(opened.row.received_us, counters.last_us or now_us()),
     )

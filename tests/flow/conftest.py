@@ -238,12 +238,12 @@ class CloudProcess:
         self.process: asyncio.subprocess.Process | None = None
         self._log = home.parent / "log"
 
-    async def start(self, *settings: str, **environ: str) -> None:
+    async def start(self, *settings: str, script: Path = SERVE, **environ: str) -> None:
         """Returns when it listens."""
         with self._log.open("ab") as output:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                str(SERVE),
+                str(script),
                 str(self.home),
                 *settings,
                 stdout=asyncio.subprocess.PIPE,
