@@ -188,6 +188,10 @@ class Gateway:
                 if len(targets) > 1:
                     self.router.learn(request.ask.model, request.bill.counters)
                 return
+            except asyncio.CancelledError:
+                if call.expired is not None and not call.has_begun:
+                    retries.failed(target, call.expired)  # it may stand still
+                raise
             except (Unavailable, EngineFailed, RateLimited) as error:
                 retries.failed(target, error)
                 soonest_s = min(soonest_s, error.retry_after_s or math.inf)

@@ -3,8 +3,9 @@
 Retries can bring down what is only slow: so each key may have a tenth of its calls made again, and
 all keys together a tenth of theirs, beside a small stock that fills with time. An engine that says
 it has too much to do, or cannot be reached, rests for as long as it asks; one that breaks answer
-after answer rests too, but one broken answer may be its request's own fault. To rest is to be asked
-last: an engine without another beside it is always asked, so nobody's failures close a model.
+after answer, or gives none, rests too, but one broken answer may be its request's own fault. To
+rest is to be asked last: an engine without another beside it is always asked, so nobody's failures
+close a model.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
-from haneul.base.errors import EngineFailed, HaneulError
+from haneul.base.errors import DeadlineExceeded, EngineFailed, HaneulError
 from haneul.base.http import Disconnected
 
 SHARE = 0.1  # of calls, that may be made again
@@ -117,7 +118,7 @@ class Retries:
         """The engine has not."""
         before = self._rests.pop(target.model, None) or Rest()
         rest_s, breaks = min(error.retry_after_s or REST_S, REST_MAX_S), before.breaks
-        if isinstance(error, EngineFailed | Disconnected):
+        if isinstance(error, EngineFailed | Disconnected | DeadlineExceeded):
             breaks += 1
             rest_s = min(REST_S * 2 ** (breaks - BREAKS_MAX), REST_MAX_S)
             rest_s = rest_s if breaks >= BREAKS_MAX else 0.0

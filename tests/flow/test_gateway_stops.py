@@ -227,3 +227,17 @@ async def test_a_stream_whose_engine_stands_still_ends_with_an_error_at_its_dead
     assert json.loads(answer.events()[-1])["error"]["code"] == "deadline_exceeded"
     other = await cloud.add_engine()
     assert (await cloud.chat(key.secret, other.models[0])).status == 200
+
+
+async def test_beside_an_engine_that_stands_still_another_soon_answers_all(start_cloud, standing):
+    url, child = standing
+    cloud = await start_cloud(first_token_s=0.5)
+    key = await cloud.make_key()
+    await cloud.put_engine("a-standing", url, ("echo",))
+    await cloud.add_engine(name="b-moving", models=("echo",))
+    child.send_signal(signal.SIGSTOP)
+    asked = [await cloud.chat(key.secret, "echo", stream=True) for _ in range(8)]
+    statuses = [answer.status for answer in asked]
+    assert set(statuses) <= {200, 504}
+    assert statuses.count(504) <= 3, statuses
+    assert (await cloud.rows(key.key.id))[-1].engine == "b-moving"

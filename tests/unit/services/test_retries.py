@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haneul.base.errors import EngineFailed, EngineUnavailable, Overloaded, RateLimited
+from haneul.base.errors import (
+    DeadlineExceeded,
+    EngineFailed,
+    EngineUnavailable,
+    Overloaded,
+    RateLimited,
+)
 from haneul.base.http import Disconnected
 from haneul.services.retries import BREAKS_MAX, OF_A_KEY, OF_ALL, REST_MAX_S, SHARE, Retries
 
@@ -116,7 +122,7 @@ def test_an_engine_rests_as_long_as_it_asks_and_is_first_again_after(error, rest
     assert list(retries.order([A, B])) == [A, B]
 
 
-@pytest.mark.parametrize("error", [EngineFailed(), Disconnected()])
+@pytest.mark.parametrize("error", [EngineFailed(), Disconnected(), DeadlineExceeded()])
 def test_a_broken_answer_may_be_its_requests_own_fault(error):
     clock = Clock()
     retries = Retries(clock)
