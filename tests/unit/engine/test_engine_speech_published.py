@@ -147,6 +147,7 @@ def test_a_call_in_the_history_is_read_back_as_it_was(published, ask, name, cont
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_hardly_any_published_template_is_unusable(template_folder):
     """Of some 800 templates those few that want other things than messages may refuse."""
     from haneul.engine.speech.template import ChatTemplate
