@@ -68,7 +68,8 @@ async def raw(cloud):
         engines = [RawEngine(play) for play in plays]
         for number, engine in enumerate(engines):
             running.append(await engine.__aenter__())
-            await cloud.put_engine(f"{model}-{number}", engine.url, (model,))
+            terms = {"price": cloud.cheaper} if number < len(engines) - 1 else {}
+            await cloud.put_engine(f"{model}-{number}", engine.url, (model,), **terms)
         return (*engines, model)
 
     yield start

@@ -178,3 +178,43 @@ async def test_however_visitors_come_give_up_and_go_no_place_is_lost_or_doubled(
     assert len(log) == inside_max, "every place can be taken again"
     stay.set()
     await asyncio.gather(*again)
+
+
+# how long one waits
+def test_nothing_is_said_of_a_wait_before_requests_have_left():
+    gate = Gate(inside_max=0, queue_max=3, queue_s=1)
+    assert gate.wait_s is None
+    assert gate.retry_after_s == 5
+
+
+@given(st.integers(1, 8), st.floats(0.01, 100))
+def test_how_long_one_stays_is_learnt_from_those_that_left(together, stay_s):
+    clock = Clock()
+    busy = Busy(clock)
+    for _ in range(60):
+        for _ in range(together):
+            busy.enter()
+        clock.now += stay_s
+        for _ in range(together):
+            busy.leave()
+    assert busy.stay_s == pytest.approx(stay_s, rel=0.25)
+
+
+async def test_a_wait_is_the_stays_before_it_over_the_places():
+    gate = Gate(inside_max=2, queue_max=9, queue_s=60)
+    clock = Clock()
+    gate.busy = Busy(clock)
+    for _ in range(200):
+        await gate.enter()
+        clock.now += 3
+        gate.leave()
+    assert gate.wait_s == 0
+    await gate.enter()
+    await gate.enter()
+    waiting = [asyncio.create_task(gate.enter()) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert gate.wait_s == pytest.approx(4 * 3 / 2, rel=0.1)
+    assert gate.retry_after_s == gate.wait_s
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
