@@ -34,6 +34,7 @@ from haneul.services.bill import Bill, Biller
 from haneul.services.call import JSON, Call, Calls
 from haneul.services.choice import FALLBACK
 from haneul.services.dialect import Dialect
+from haneul.services.gate import Full
 from haneul.services.keyring import Keyring, from_app, require
 from haneul.services.keys import LOCAL, Key
 from haneul.services.leaders import Led, Turn
@@ -193,7 +194,8 @@ class Gateway:
                     retries.failed(target, call.expired)  # it may stand still
                 raise
             except (Unavailable, EngineFailed, RateLimited) as error:
-                retries.failed(target, error)
+                if not isinstance(error, Full):
+                    retries.failed(target, error)
                 soonest_s = min(soonest_s, error.retry_after_s or math.inf)
                 is_last = target is targets[-1]
                 if is_last or call.has_begun or not retries.take(request.key.id):

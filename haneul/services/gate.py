@@ -19,6 +19,10 @@ RETRY_S = 5.0  # where nothing was measured yet
 RETRY_MAX_S = 600.0
 
 
+class Full(Overloaded):
+    """The queue of this model's engine is full: that says nothing against the engine."""
+
+
 class Busy:
     """The engine's clock: `share` of a request is the difference of two readings."""
 
@@ -118,7 +122,7 @@ class Gate:
     async def _wait_for_place(self) -> None:
         if len(self._waiting) >= self.queue_max:
             message = "The queue of this model's engine is full."
-            raise Overloaded(message, retry_after_s=self.retry_after_s)
+            raise Full(message, retry_after_s=self.retry_after_s)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
@@ -128,7 +132,7 @@ class Gate:
             self._leave_queue(turn)
             if isinstance(cause, TimeoutError):
                 message = "Waited too long for this model's engine."
-                raise Overloaded(message, retry_after_s=self.retry_after_s) from cause
+                raise Full(message, retry_after_s=self.retry_after_s) from cause
             raise
 
     def _leave_queue(self, turn: asyncio.Future[None]) -> None:
