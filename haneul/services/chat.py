@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -49,6 +50,7 @@ from haneul.services.targets import EMBEDDED, Target, Targets
 
 ERROR_MAX_BYTES = 64 << 10
 STOPPING_S = 5.0  # after which a client may find the cloud started again
+CODE = re.compile(r"[\w.-]{1,64}")  # the ledger keeps an engine's code, but no prose of it
 KEY_HEADERS = (b"authorization", b"x-api-key")
 APP = b"x-haneul-app"
 PRIORITY = b"x-haneul-priority"
@@ -367,12 +369,13 @@ def engine_error(reply: Reply, data: bytes, target: Target) -> HaneulError:
     """An engine's refusal as ours: the user's fault stays the user's, the rest is the engine's."""
     retry_after_s = _seconds(reply.headers.get(b"retry-after"))
     try:
-        said = msgspec.json.decode(data, type=_ErrorBody).error
+        said = msgspec.json.decode(target.transport.without_key(data), type=_ErrorBody).error
     except (msgspec.DecodeError, UnicodeDecodeError):
         said = _Error()
     if reply.status in (400, 404, 413, 415, 422, 501):
         error: HaneulError = BadRequest(said.message or None, param=said.param)
-        error.code = str(said.code or error.code)
+        code = str(said.code or "")
+        error.code = code if CODE.fullmatch(code) else error.code
         error.status = 400 if reply.status in (422, 501) else reply.status
         return error
     if reply.status == 429:

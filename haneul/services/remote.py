@@ -50,6 +50,9 @@ class Transport(Protocol):
     async def send(
         self, method: str, path: str, *, body: bytes = b"", headers: Headers = NO_HEADERS
     ) -> Reply: ...
+    def without_key(self, data: bytes) -> bytes:
+        """What the engine said, without our key to it where it repeats that."""
+        ...
 
 
 class PlainTransport:
@@ -67,6 +70,9 @@ class PlainTransport:
     ) -> Reply:
         all_headers = {**self._headers, **headers}
         return await self._client.send(self._to, method, path, body=body, headers=all_headers)
+
+    def without_key(self, data: bytes) -> bytes:
+        return _without_key(data, self._headers)
 
 
 class TlsReply:
@@ -141,6 +147,14 @@ class TlsTransport:
         except (TimeoutError, aiohttp.ClientError, OSError) as cause:
             raise EngineUnavailable("The provider cannot be reached.", retry_after_s=5) from cause
         return TlsReply(response)
+
+    def without_key(self, data: bytes) -> bytes:
+        return _without_key(data, self._headers)
+
+
+def _without_key(data: bytes, headers: Headers) -> bytes:
+    key = headers.get("authorization", "").removeprefix("Bearer ").encode()
+    return data.replace(key, b"[key]") if key else data
 
 
 def read_key_file(path: str | None) -> dict[str, str]:

