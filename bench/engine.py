@@ -45,6 +45,9 @@ def chosen(options: argparse.Namespace) -> list[Side]:
     if options.native:
         best = Path(options.native_file) if options.native_file else None
         found.append(sides.native_server(Path(options.native), file=best))
+        if options.no_flash:
+            flags, name = ("-fa", "off"), "native -fa off"
+            found.append(sides.native_server(Path(options.native), *flags, file=best, name=name))
         if "E" in options.work:
             lookup = ("--spec-type", "ngram-simple", "--spec-draft-n-max", "32")
             name = "native n-gram"
@@ -168,6 +171,9 @@ def main() -> None:
     parser.add_argument("--wheel", action="store_true", help="llama-server of the xllamacpp wheel")
     parser.add_argument("--native", help="a llama-server built on this machine, or: build")
     parser.add_argument("--native-file", help="the model in the format that is best for it")
+    parser.add_argument(
+        "--no-flash", action="store_true", help="also the native one without flash attention"
+    )
     parser.add_argument("--vllm", action="store_true", help="vLLM, installed; 3.4 GB")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--cells", type=int, default=36_864, help="KV cells, of 16 slots")
