@@ -11,6 +11,7 @@ engine as `failed`, an engine that would not take the request as `refused`.
 from __future__ import annotations
 
 import asyncio
+import time
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -33,6 +34,7 @@ ANSWER_TOKENS = 256  # set aside from a token rate for an answer whose length no
 UNBOUNDED_TOKENS = 1 << 17  # the most a remote engine is taken to answer when nobody says
 NAME_MAX_BYTES = 232  # of what users and engines say and the ledger keeps
 CODE_MAX_BYTES = 64
+ROOM_S, ROOM_LOOK_S = 5.0, 0.01  # for a slow disk to take what waits
 CLIENT_CLOSED = 499  # the status of a request whose client went away, as nginx writes it
 
 
@@ -203,6 +205,15 @@ class Biller:
         self.ledger = ledger
         self.metrics = metrics
         self.currency = currency
+
+    async def room(self) -> None:
+        """Waits while hardly a page is left and commits go on: requests come no faster than those.
+
+        Where they fail, or take too long, the last pages are used and then requests refused.
+        """
+        late_s = time.monotonic() + ROOM_S
+        while self.flights.is_short and not self.ledger.is_failing and time.monotonic() < late_s:  # noqa: ASYNC110
+            await asyncio.sleep(ROOM_LOOK_S)
 
     def open(self, call: Call, key: Key, account: Account, ask: Ask, targets: list[Target]) -> Bill:
         """Reserves the worst case of the dearest target.

@@ -130,6 +130,8 @@ class Gateway:
     async def _serve(self, call: Call, dialect: Dialect) -> None:
         if self.biller.ledger.is_behind:
             raise Overloaded("The ledger cannot be written at the moment.", retry_after_s=10)
+        if self.biller.flights.is_short:
+            await self.biller.room()
         key = from_app(await self.who(call), call.headers.get(APP))
         account = await self.accounts.of(key)
         ask: Ask | None = None

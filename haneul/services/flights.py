@@ -30,6 +30,7 @@ from haneul.services.prices import Rates, cost_nano
 from haneul.store.ledger import RequestRow
 
 PAGE = 4096
+SHORT = 8  # a page in so many must stay free
 FREE, OPEN, FINAL = 0, 1, 2
 COUNTERS = struct.Struct("<7q")
 LENGTH = struct.Struct("<H")
@@ -121,7 +122,13 @@ class Flights:
         size = max(os.fstat(self._file).st_size // PAGE, pages) * PAGE
         _reserve(self._file, size)
         self.memory = mmap.mmap(self._file, size)
+        self._pages = pages
         self._free = [at for at in range(0, pages * PAGE, PAGE) if self.memory[at] == FREE]
+
+    @property
+    def is_short(self) -> bool:
+        """Whether hardly a page is left: commits are slower than requests."""
+        return len(self._free) < self._pages // SHORT
 
     @property
     def in_flight(self) -> int:

@@ -44,6 +44,7 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: queue.SimpleQueue[Entry] = queue.SimpleQueue()
+        self.is_failing = False  # the last commit was not taken
         self._closing = threading.Event()
         self._is_awaited = threading.Event()  # somebody waits for a commit
         self._loop = asyncio.get_running_loop()
@@ -101,9 +102,11 @@ class Ledger:
         while rows:
             try:
                 write(self._database, rows)
+                self.is_failing = False
                 return True
             except Exception:  # whatever it was, this thread must go on
                 log.exception("ledger_write_failed", rows=len(rows))
+                self.is_failing = True
             if self._closing.wait(RETRY_S):
                 return False
         return True

@@ -174,14 +174,14 @@ def test_steps_stay_short_while_a_long_prompt_comes(driver: Driver):
         driver.step()
     chance = driver.tokens(TEXT)
     long = driver.begin([*chance[7:], *reversed(chance), *chance * 12][:1500], max_tokens=1)
-    slowest_s, steps = 0.0, 0
+    took_s = []
     while not driver.answers[long].steps:
         started = time.monotonic()
         driver.step()
-        slowest_s, steps = max(slowest_s, time.monotonic() - started), steps + 1
-    assert steps > 2, "the prompt was read in one go"
-    assert slowest_s < 1.0, "on a quiet machine it is 0.25 s"
+        took_s.append(time.monotonic() - started)
     driver.finish()
+    assert len(took_s) > 2, "the prompt was read in one go"
+    assert max(took_s) < sum(took_s) / 2, took_s
 
 
 def test_cancelled_job_gives_its_place_and_its_blocks_back_at_the_next_step(driver: Driver):

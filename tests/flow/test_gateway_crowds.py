@@ -49,7 +49,7 @@ def _files():
 def memory_bytes(process):
     """What the cloud's process holds in memory."""
     status = Path(f"/proc/{process.process.pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+    return int(status.partition("RssAnon:")[2].split()[0]) * 1024
 
 
 async def connect(process, data=b""):

@@ -239,4 +239,4 @@ def test_a_call_whose_arguments_are_no_json_is_shown_as_it_stands(ask):
 def test_nothing_of_a_template_runs_before_it_is_used():
     started = time.monotonic()
     ChatTemplate(BOMBS["nested loops"], bos="", eos="")
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < BOMB_S / 2
