@@ -19,7 +19,7 @@ from haneul.base.errors import BadRequest, NotAllowed, NotFound
 from haneul.base.units import MILLION, Moment, now_us
 from haneul.chips.chip import Chip
 from haneul.console.pages import Page
-from haneul.openapi import document
+from haneul.openapi.document import document
 from haneul.services.anthropic import pages as anthropic
 from haneul.services.call import JSON, Call
 from haneul.services.chat import APP, Gateway

@@ -11,7 +11,7 @@ from cli_reference import render, walk
 from haneul.base import errors
 from haneul.base.config import Config
 from haneul.cli.main import haneul
-from haneul.openapi import ADDRESSES
+from haneul.openapi.document import ADDRESSES
 
 ROOT = Path(__file__).parent.parent
 API = (ROOT / "docs/api.md").read_text()

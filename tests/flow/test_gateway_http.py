@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from haneul.console.pages import read_pages
 from haneul.listener import Listener
-from haneul.openapi import document
+from haneul.openapi.document import document
 from haneul.protocol import Connection
 from haneul.server import Server
 from haneul.services import dialects

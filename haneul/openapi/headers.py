@@ -1,0 +1,165 @@
+"""Every header that means something here, with its unit. A test finds those that are missing."""
+
+from __future__ import annotations
+
+from haneul.openapi.operation import Header, Schema
+from haneul.services.chat import PRIORITIES
+
+WHOLE: Schema = {"type": "string", "pattern": "^[0-9]+$"}
+SECONDS: Schema = {"type": "string", "pattern": r"^[0-9]+\.[0-9]{3}s$"}
+VISIBLE: Schema = {"type": "string", "pattern": "^[!-~]{1,64}$"}
+
+TAKEN = (
+    Header(name="authorization", text="The key, as `Bearer sk-hn-…`."),
+    Header(name="x-api-key", text="The key alone; one of the two, never both."),
+    Header(
+        name="cookie",
+        text="The page's own log-in, `haneul_session`; counts only beside `x-haneul-page`.",
+    ),
+    Header(
+        name="x-haneul-page",
+        text="Says that haneul's own page asks, which a page of another site cannot do.",
+    ),
+    Header(
+        name="x-haneul-app",
+        text="The app that the request comes from, 1 to 64 printable ASCII characters: the ledger "
+        "keeps it, and budgets of the app hold for it. A key made for one app is for that alone.",
+        schema=VISIBLE,
+    ),
+    Header(
+        name="x-haneul-priority",
+        text="How urgent it is: the embedded engine lets the more urgent go first, and none wait "
+        "for ever. `interactive` unless said.",
+        schema={"enum": list(PRIORITIES)},
+    ),
+    Header(
+        name="idempotency-key",
+        text="A name for the request, of 1 to 255 ASCII characters: sent again within 24 hours it "
+        "gets the first answer, byte for byte, and costs nothing.",
+        schema={"type": "string", "pattern": "^[!-~]{1,255}$"},
+    ),
+    Header(
+        name="anthropic-version",
+        text="Without effect, but `GET /v1/models` answers in Anthropic's shape to it.",
+    ),
+    Header(name="anthropic-beta", text="Without effect."),
+    Header(name="content-type", text="Of a form, its boundary; JSON is read without it."),
+    Header(
+        name="content-length",
+        text="Of the body; one that is too large is refused before it is read.",
+        unit="bytes",
+        schema=WHOLE,
+    ),
+    Header(name="content-encoding", text="Only `identity`: no compressed body is taken."),
+    Header(name="expect", text="`100-continue` is answered when the body is wanted."),
+    Header(name="if-none-match", text="Of the page's files: 304 where they have not changed."),
+    Header(name="host", text="On loopback only loopback's own names are answered."),
+    Header(name="x-forwarded-proto", text="`https` makes the page's cookie `Secure`."),
+)
+GIVEN = (
+    Header(
+        name="x-request-id",
+        text="The request's id, by which the ledger has its record.",
+        schema={"type": "string", "pattern": "^req_"},
+        is_always=True,
+    ),
+    Header(
+        name="openai-processing-ms",
+        text="From the request's head to the answer's.",
+        unit="milliseconds",
+        schema=WHOLE,
+        is_always=True,
+    ),
+    Header(name="www-authenticate", text="`Bearer`, with 401."),
+    Header(name="allow", text="The methods that the address takes, with 405."),
+    Header(
+        name="retry-after",
+        text="When it is worth asking again, where that is known: with 429, 503 and 409.",
+        unit="seconds",
+        schema=WHOLE,
+    ),
+    Header(
+        name="x-ratelimit-limit-requests",
+        text="Of a key with a rate: how many it may ask.",
+        unit="requests a minute",
+        schema=WHOLE,
+    ),
+    Header(
+        name="x-ratelimit-remaining-requests",
+        text="How many of them are left now.",
+        unit="requests",
+        schema=WHOLE,
+    ),
+    Header(
+        name="x-ratelimit-reset-requests",
+        text="Until all of them are there again, as `1.250s`.",
+        unit="seconds",
+        schema=SECONDS,
+    ),
+    Header(
+        name="x-ratelimit-limit-tokens",
+        text="Of a key with a rate of tokens: how many it may use.",
+        unit="tokens a minute",
+        schema=WHOLE,
+    ),
+    Header(
+        name="x-ratelimit-remaining-tokens",
+        text="How many of them are left now.",
+        unit="tokens",
+        schema=WHOLE,
+    ),
+    Header(
+        name="x-ratelimit-reset-tokens",
+        text="Until all of them are there again, as `1.250s`.",
+        unit="seconds",
+        schema=SECONDS,
+    ),
+    Header(name="x-haneul-engine", text="The engine that was asked, by its name."),
+    Header(
+        name="x-haneul-route-reason",
+        text="Why that one: `only`, `own_free`, `own_queue`, `spilled`, `cheapest`, `affinity` or "
+        "`fallback`.",
+    ),
+    Header(
+        name="idempotent-replayed",
+        text="`true` where the answer was given before, to the same `idempotency-key`.",
+        schema={"enum": ["true"]},
+    ),
+    Header(
+        name="original-request",
+        text="Beside it: the id of the request that was answered first.",
+        schema={"type": "string", "pattern": "^req_"},
+    ),
+    Header(name="content-type", text="Of the answer.", is_always=True),
+    Header(
+        name="content-length", text="Of a whole answer; a stream has none.", unit="bytes",
+        schema=WHOLE,
+    ),
+    Header(name="transfer-encoding", text="`chunked`, of a stream."),
+    Header(name="connection", text="`close`, where no other request is taken on it."),
+    Header(name="date", text="When the answer began.", is_always=True),
+    Header(name="set-cookie", text="The page's log-in, or its end."),
+    Header(name="etag", text="Of the page's files."),
+    Header(name="content-security-policy", text="Of the page's files: nothing from elsewhere."),
+    Header(name="x-content-type-options", text="Of the page's files: `nosniff`."),
+    Header(name="referrer-policy", text="Of the page's files: `no-referrer`."),
+    Header(name="cache-control", text="Of the page's files: ask again each time."),
+)
+# What goes with every request that engines are asked for, and with its answer.
+ASKING = ("x-haneul-app", "x-haneul-priority", "idempotency-key")
+ASKED = tuple(
+    header.name
+    for header in GIVEN
+    if header.name.startswith(("x-ratelimit-", "x-haneul-"))
+) + ("idempotent-replayed", "original-request")
+EVERYWHERE = ("x-request-id", "openai-processing-ms")
+
+
+def taken(name: str) -> Header:
+    """A header of requests."""
+    return next(header for header in TAKEN if header.name == name)
+
+
+def given(name: str) -> Header:
+    """A header of answers."""
+    return next(header for header in GIVEN if header.name == name)
