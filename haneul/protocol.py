@@ -194,6 +194,11 @@ class Connection(asyncio.Protocol):
             self._next()
 
     # what a call does
+    def peer(self) -> str | None:
+        """The address at the other end; None where there is none."""
+        found = self._transport.get_extra_info("peername")
+        return str(found[0]) if isinstance(found, tuple) else None
+
     def want_body(self, *, is_expected: bool) -> None:
         """The body is read from now on; a client that waits to be asked for it is asked."""
         if is_expected:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from haneul.base.errors import BadRequest, NotFound
 from haneul.base.units import now_us, parse_money, show_money
-from haneul.cli.command import command, config, database, json_option
+from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.show import print_json, print_table
 from haneul.services import budgets as service
 from haneul.services import tenants as tenants_service
@@ -72,7 +72,7 @@ def ls(tenant: str | None, as_json: bool) -> None:
 @json_option
 def rm(budget: str, as_json: bool) -> None:
     """Ends a limit; a running cloud follows within a second."""
-    row = database(config()).run(lambda c: service.end_limit(c, budget, actor="cli"))
+    row = database(config()).run(lambda c: service.end_limit(c, budget, actor=actor()))
     print_json({"ended": row.id}) if as_json else click.echo(f"Ended {row.id}.")
 
 
@@ -96,7 +96,7 @@ def _set(
             measure=measure,
             period=period,
             amount=amount,
-            actor="cli",
+            actor=actor(),
         )
         for measure, period, amount in wanted
     ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import inspect
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +14,10 @@ import click
 from haneul.base.config import Config, load
 from haneul.base.errors import HaneulError
 from haneul.cli.show import fail
+from haneul.store.audit import Actor
 from haneul.store.database import Database, open_database
 
+ACTOR_MAX = 128  # characters of a name
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
@@ -36,6 +40,17 @@ def command(name: str, *, example: str) -> Callable[[Any], click.Command]:
         return click.command(name)(guarded)
 
     return make
+
+
+def actor() -> Actor:
+    """Who is at this terminal, and from where they came to it."""
+    try:
+        who = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name
+        who = f"uid {os.getuid()}"
+    sudo, ssh = os.environ.get("SUDO_USER"), os.environ.get("SSH_CONNECTION", "").split()
+    who = f"{sudo} as {who}" if sudo else who
+    return Actor(f"cli {who}"[:ACTOR_MAX], f"ssh {ssh[0]}"[:ACTOR_MAX] if ssh else "terminal")
 
 
 def config(**flags: Any) -> Config:

@@ -7,11 +7,12 @@ import asyncio
 import aiohttp
 import click
 import msgspec
+from sqlalchemy import Connection
 
 from haneul.base.errors import BadRequest, CommandError, NotFound
 from haneul.base.ids import new_id
 from haneul.base.units import now_us, parse_money, show_money
-from haneul.cli.command import command, config, database, json_option
+from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.show import print_json, print_table
 from haneul.services.remote import read_key_file
 from haneul.store import audit
@@ -94,10 +95,7 @@ def add(
         created_us=(now := now_us()),
         from_us=now,
     )
-    store = database(settings)
-    store.run(queries.put, row)
-    store.run(price_queries.add, price)
-    store.run(audit.note, "cli", "engine.add", name, base)
+    database(settings).run(_put, row, price)
     if as_json:
         print_json({"name": name, "url": base, "models": served, "price": price})
     else:
@@ -147,14 +145,27 @@ def ls(as_json: bool) -> None:
 @json_option
 def rm(name: str, as_json: bool) -> None:
     """Takes an engine out; its key file and its provider are not touched."""
-    store = database(config())
-    if not store.run(queries.remove, name, now_us()):
-        raise NotFound(f"there is no engine '{name}'")
-    store.run(audit.note, "cli", "engine.remove", name)
+    database(config()).run(_remove, name)
     if as_json:
         print_json({"removed": name})
     else:
         click.echo(f"Removed {name}.")
+
+
+def _put(connection: Connection, row: EngineRow, price: PriceRow) -> None:
+    before = {known.name: known for known in queries.every(connection)}.get(row.name)
+    price_before = price_queries.in_force(connection, price.model, price.engine)
+    queries.put(connection, row)
+    price_queries.add(connection, price)
+    audit.note(connection, actor(), "engine.add", row.name, row.url, before=before, after=row)
+    audit.note(connection, actor(), "price.set", price.id, before=price_before, after=price)
+
+
+def _remove(connection: Connection, name: str) -> None:
+    before = {row.name: row for row in queries.every(connection)}.get(name)
+    if before is None or not queries.remove(connection, name, now_us()):
+        raise NotFound(f"there is no engine '{name}'")
+    audit.note(connection, actor(), "engine.remove", name, before=before)
 
 
 def _amount(price: PriceRow | None, field: str) -> str:

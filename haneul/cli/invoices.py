@@ -11,7 +11,7 @@ import msgspec
 
 from haneul.base.errors import BadRequest
 from haneul.base.units import now_us, parse_money, show_money, show_time
-from haneul.cli.command import command, config, database, json_option
+from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.show import print_json, print_table
 from haneul.cli.tenants import tenant_option
 from haneul.services import invoices as service
@@ -36,7 +36,7 @@ def issue(month: str, tenant: str, as_json: bool) -> None:
     Records that came late are invoiced by issuing the month again.
     """
     made = database(config()).run(
-        lambda c: service.issue(c, tenant, month, at_us=now_us(), actor="cli")
+        lambda c: service.issue(c, tenant, month, at_us=now_us(), actor=actor())
     )
     if as_json:
         print_json(made)
@@ -55,7 +55,7 @@ def credit(number: int, tenant: str, amount: str | None, reason: str, as_json: b
     amount_nano = None if amount is None else parse_money(amount)
     made = database(config()).run(
         lambda c: service.credit(
-            c, tenant, number, amount_nano=amount_nano, reason=reason, at_us=now_us(), actor="cli"
+            c, tenant, number, amount_nano=amount_nano, reason=reason, at_us=now_us(), actor=actor()
         )
     )
     print_json(made) if as_json else click.echo(

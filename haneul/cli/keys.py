@@ -9,7 +9,7 @@ import click
 
 from haneul.base.errors import BadRequest
 from haneul.base.units import MILLION, now_us, parse_money, show_money, show_time
-from haneul.cli.command import command, config, database, json_option
+from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.show import print_json, print_table
 from haneul.cli.tenants import role_option, tenant_option
 from haneul.services import keys as keys_service
@@ -71,7 +71,7 @@ def create(
     )
     pepper = keys_service.read_pepper(settings.home)
     made = store.run(
-        lambda connection: keys_service.create(connection, pepper, name, terms, actor="cli")
+        lambda connection: keys_service.create(connection, pepper, name, terms, actor=actor())
     )
     if as_json:
         print_json({"key": made.secret, **_facts(made.key, settings.currency)})
@@ -111,7 +111,7 @@ def revoke(name: str, tenant: str | None, as_json: bool) -> None:
     """Ends a key, by name or id; a running cloud follows within a second."""
     settings = config()
     key = database(settings).run(
-        lambda connection: keys_service.revoke(connection, name, actor="cli", tenant_id=tenant)
+        lambda connection: keys_service.revoke(connection, name, actor=actor(), tenant_id=tenant)
     )
     if as_json:
         print_json({"revoked": key.id, "name": key.name})

@@ -12,7 +12,7 @@ from haneul.base import places
 from haneul.base.errors import NotFound
 from haneul.base.units import show_bytes, show_time
 from haneul.chips.estimate import show
-from haneul.cli.command import command, config, database, json_option
+from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.progress import PullProgress
 from haneul.cli.show import console, print_json, print_table
 from haneul.models import catalogue, hub
@@ -43,7 +43,7 @@ def pull_row(model: str) -> ModelRow:
                 database=store,
                 folder=places.blobs(settings.home),
                 on_progress=progress.report,
-                actor="cli",
+                actor=actor(),
             )
         )
 
@@ -90,7 +90,7 @@ def rm(model: str, as_json: bool) -> None:
     row = store.run(queries.get, model) or store.run(queries.get, hub.name_of(model))
     if row is None:
         raise NotFound(f"there is no model '{model}' here")
-    if store.run(hub.forget, row, "cli"):
+    if store.run(hub.forget, row, actor()):
         hub.remove_file(row, settings.home)
     if as_json:
         print_json({"removed": row.name, "digest": row.digest})

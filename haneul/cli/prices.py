@@ -10,7 +10,7 @@ import click
 from haneul.base.errors import BadRequest
 from haneul.base.ids import new_id
 from haneul.base.units import MILLION, now_us, parse_money, show_money, show_time
-from haneul.cli.command import command, config, database, json_option
+from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.show import print_json, print_table
 from haneul.services.prices import set_price
 from haneul.services.targets import EMBEDDED
@@ -67,7 +67,7 @@ def set_(
         created_us=now,
         from_us=now if from_ is None else _moment_us(from_),
     )
-    store.run(lambda connection: set_price(connection, row, actor="cli"))
+    store.run(lambda connection: set_price(connection, row, actor=actor()))
     if as_json:
         print_json(row)
     else:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 import msgspec
+from sqlalchemy import Connection
 
 from haneul.base.errors import NotFound
 from haneul.base.units import now_us
-from haneul.cli.command import command, config, database, json_option
+from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.show import print_json, print_table
 from haneul.services.routes import Member, Route, parse, route_of, row_of, show
 from haneul.store import audit
@@ -15,6 +16,7 @@ from haneul.store import engines as engine_queries
 from haneul.store import models as model_queries
 from haneul.store import routes as queries
 from haneul.store.database import Database
+from haneul.store.routes import RouteRow
 
 
 @command("set", example="haneul routes set chat qwen3:0.6b vllm/qwen --fallback openai/gpt-5-mini")
@@ -29,8 +31,7 @@ def set_(name: str, members: tuple[str, ...], fallbacks: tuple[str, ...], as_jso
     """
     route = parse(name, members, fallbacks)
     store = database(config())
-    store.run(queries.put, row_of(route))
-    store.run(audit.note, "cli", "route.set", name, _leads(route))
+    store.run(_put, route)
     missing = sorted(_named(route) - _known(store))
     if as_json:
         print_json({**show(route), "not_here": missing})
@@ -60,14 +61,29 @@ def ls(as_json: bool) -> None:
 @json_option
 def rm(name: str, as_json: bool) -> None:
     """Takes a name away; the models it led to are not touched."""
-    store = database(config())
-    if not store.run(queries.remove, name, now_us()):
-        raise NotFound(f"there is no route '{name}'")
-    store.run(audit.note, "cli", "route.remove", name)
+    database(config()).run(_remove, name)
     if as_json:
         print_json({"removed": name})
     else:
         click.echo(f"Removed {name}.")
+
+
+def _put(connection: Connection, route: Route) -> None:
+    row, before = row_of(route), _row(connection, route.name)
+    queries.put(connection, row)
+    said = _leads(route)
+    audit.note(connection, actor(), "route.set", row.name, said, before=before, after=row)
+
+
+def _remove(connection: Connection, name: str) -> None:
+    before = _row(connection, name)
+    if before is None or not queries.remove(connection, name, now_us()):
+        raise NotFound(f"there is no route '{name}'")
+    audit.note(connection, actor(), "route.remove", name, before=before)
+
+
+def _row(connection: Connection, name: str) -> RouteRow | None:
+    return {row.name: row for row in queries.every(connection)}.get(name)
 
 
 def _leads(route: Route) -> str:

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from haneul.base.units import show_money, show_time
-from haneul.cli.command import command, config, database, json_option
+from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.show import print_json, print_table
 from haneul.services import tenants as service
 from haneul.services.roles import ROLES
@@ -26,7 +26,7 @@ role_option = click.option("--role", type=click.Choice(list(ROLES)), help="The m
 @json_option
 def create(tenant: str, name: str, as_json: bool) -> None:
     """Makes a tenant, which has its own users, keys, budgets and invoices."""
-    row = database(config()).run(lambda c: service.create(c, tenant, name, actor="cli"))
+    row = database(config()).run(lambda c: service.create(c, tenant, name, actor=actor()))
     print_json(row) if as_json else click.echo(f"Created the tenant {row.id}.")
 
 
@@ -53,7 +53,7 @@ def ls(as_json: bool) -> None:
 @json_option
 def close(tenant: str, as_json: bool) -> None:
     """Ends a tenant with all its keys within a second; its records and invoices stay."""
-    row = database(config()).run(lambda c: service.close(c, tenant, actor="cli"))
+    row = database(config()).run(lambda c: service.close(c, tenant, actor=actor()))
     print_json({"closed": row.id}) if as_json else click.echo(f"Closed the tenant {row.id}.")
 
 
@@ -75,7 +75,7 @@ def _tenant_row(row: TenantRow, spent: str) -> tuple[str, ...]:
 @json_option
 def add(name: str, tenant: str, role: str, as_json: bool) -> None:
     """Adds a user to a tenant."""
-    row = database(config()).run(lambda c: service.add_user(c, tenant, name, role, actor="cli"))
+    row = database(config()).run(lambda c: service.add_user(c, tenant, name, role, actor=actor()))
     print_json(row) if as_json else click.echo(f"Added {row.name} ({row.id}) as {row.role}.")
 
 
@@ -105,7 +105,9 @@ def ls_users(tenant: str | None, as_json: bool) -> None:
 @json_option
 def role(name: str, role: str, tenant: str, as_json: bool) -> None:
     """Gives a user another role; their keys follow within a second."""
-    row = database(config()).run(lambda c: service.change_role(c, tenant, name, role, actor="cli"))
+    row = database(config()).run(
+        lambda c: service.change_role(c, tenant, name, role, actor=actor())
+    )
     print_json(row) if as_json else click.echo(f"{row.name} is {row.role} now.")
 
 
@@ -115,7 +117,7 @@ def role(name: str, role: str, tenant: str, as_json: bool) -> None:
 @json_option
 def rm(name: str, tenant: str, as_json: bool) -> None:
     """Ends a user with all their keys within a second."""
-    row = database(config()).run(lambda c: service.remove_user(c, tenant, name, actor="cli"))
+    row = database(config()).run(lambda c: service.remove_user(c, tenant, name, actor=actor()))
     print_json({"removed": row.id}) if as_json else click.echo(f"Removed {row.name} ({row.id}).")
 
 

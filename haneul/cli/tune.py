@@ -12,7 +12,7 @@ from haneul.base import http
 from haneul.base.errors import CommandError, NotFound
 from haneul.base.units import MILLION, show_bytes, show_duration, show_time
 from haneul.chips.detect import detect
-from haneul.cli.command import command, config, database, json_option
+from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.progress import BuildProgress
 from haneul.cli.show import console, print_json, print_table
 from haneul.models import hub
@@ -22,8 +22,8 @@ from haneul.services.tune.kept import MILLI, Kept
 from haneul.services.tune.processes import NotQuiet
 from haneul.services.tune.setup import read, show
 from haneul.services.tune.tuner import Order, Tuner
+from haneul.store import audit, tunings
 from haneul.store import models as model_queries
-from haneul.store import tunings
 from haneul.store.models import ModelRow
 from haneul.store.tunings import TrialRow
 
@@ -86,6 +86,7 @@ def engine(
     )
     if is_native:
         asyncio.run(_build(is_quiet=as_json))
+        database(config()).run(audit.note, actor(), "kernel.build", native.VERSION)
     if model is None:
         if not is_native:
             raise CommandError("name a model, or --native to build a kernel")
@@ -155,7 +156,7 @@ async def _search(model: str, order: Order, *, is_quiet: bool) -> Kept:
             order=order,
             on_news=lambda text: None if is_quiet else out.print(f"  [dim]{text}[/]"),
         )
-        return await tuner.run(actor="cli")
+        return await tuner.run(actor=actor())
     except NotQuiet as error:
         raise CommandError(f"{error.message} Try later; --busy shows it anyway.") from error
     finally:

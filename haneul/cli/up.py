@@ -18,7 +18,7 @@ from haneul.base.config import Config
 from haneul.base.log import open_log
 from haneul.base.units import parse_money
 from haneul.cli import screen
-from haneul.cli.command import command, config, json_option
+from haneul.cli.command import actor, command, config, json_option
 from haneul.cli.progress import PullProgress
 from haneul.cli.show import console, print_json
 from haneul.cloud import Cloud
@@ -107,7 +107,7 @@ async def _first_key(cloud: Cloud) -> Made | None:
     pepper = await asyncio.to_thread(read_pepper, cloud.config.home)
     terms = Terms(budget_nano=parse_money(cloud.config.first_budget))
     return await cloud.database.call(
-        lambda connection: keys_service.create(connection, pepper, FIRST_KEY, terms, actor="up")
+        lambda connection: keys_service.create(connection, pepper, FIRST_KEY, terms, actor=actor())
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
@@ -21,6 +22,7 @@ from haneul.models.reference import parse, show
 from haneul.models.shape import shape_of
 from haneul.store import audit
 from haneul.store import models as queries
+from haneul.store.audit import Who
 from haneul.store.database import Database
 from haneul.store.models import ModelRow
 
@@ -41,7 +43,7 @@ async def ensure(
     database: Database,
     folder: Path,
     on_progress: OnProgress | None = None,
-    actor: str = "cloud",
+    actor: Who = "cloud",
 ) -> ModelRow:
     """The model, pulled unless it is here. Raises what `pull` raises, and ModelNotFound."""
     name = name_of(text)
@@ -56,7 +58,7 @@ async def ensure(
     return await register(database, name, pulled, actor=actor)
 
 
-async def register(database: Database, name: str, pulled: Pulled, *, actor: str) -> ModelRow:
+async def register(database: Database, name: str, pulled: Pulled, *, actor: Who) -> ModelRow:
     """Notes a pulled file under its name."""
     header = await asyncio.to_thread(read_header, pulled.path)
     row = ModelRow(
@@ -71,16 +73,27 @@ async def register(database: Database, name: str, pulled: Pulled, *, actor: str)
     )
     present = await database.call(queries.get, name)
     if present is None or present.digest != row.digest or present.path != row.path:
-        await database.call(queries.put, row)
-        await database.call(audit.note, actor, "model.pull", name, row.digest)
+        await database.call(_put, row, present, actor)
         return row
     return present
 
 
-def forget(connection: Connection, row: ModelRow, actor: str) -> bool:
+def _put(connection: Connection, row: ModelRow, before: ModelRow | None, actor: Who) -> None:
+    queries.put(connection, row)
+    was, now = (None if each is None else _facts(each) for each in (before, row))
+    audit.note(connection, actor, "model.pull", row.name, row.digest, before=was, after=now)
+
+
+def _facts(row: ModelRow) -> dict[str, Any]:
+    """What of a model an audit keeps."""
+    return {name: getattr(row, name) for name in ("digest", "bytes", "source", "licence", "path")}
+
+
+def forget(connection: Connection, row: ModelRow, actor: Who) -> bool:
     """Removes a name; whether its file means nothing any more."""
     queries.remove(connection, row.name, now_us())
-    audit.note(connection, actor, "model.remove", row.name, row.digest)
+    was = _facts(row)
+    audit.note(connection, actor, "model.remove", row.name, row.digest, before=was)
     return not any(other.digest == row.digest for other in queries.every(connection))
 
 

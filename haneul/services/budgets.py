@@ -15,6 +15,7 @@ from haneul.base.units import now_us
 from haneul.services.periods import PERIODS
 from haneul.store import audit
 from haneul.store import budgets as queries
+from haneul.store.audit import Who
 from haneul.store.budgets import BudgetRow
 from haneul.store.spending import KINDS
 
@@ -44,7 +45,7 @@ def set_limit(
     measure: str,
     period: str,
     amount: int,
-    actor: str,
+    actor: Who,
 ) -> BudgetRow:
     """Adds or replaces a limit of an owner that is known to exist. Raises BadRequest."""
     if kind not in KINDS:
@@ -66,21 +67,25 @@ def set_limit(
         amount=amount,
         created_us=now_us(),
     )
+    place = (kind, owner_id, measure, row.period)
+    before = [was for was in queries.of_tenant(connection, tenant_id) if _place(was) == place]
     queries.put(connection, row)
-    audit.note(connection, actor, "budget.set", row.id, _said(row))
+    was = before[0] if before else None
+    audit.note(connection, actor, "budget.set", row.id, _said(row), before=was, after=row)
     return row
 
 
 def end_limit(
-    connection: Connection, budget_id: str, *, actor: str, tenant_id: str | None = None
+    connection: Connection, budget_id: str, *, actor: Who, tenant_id: str | None = None
 ) -> BudgetRow:
     """Ends a limit, of one tenant or of any. Raises NotFound."""
     rows = {row.id: row for row in queries.of_tenant(connection, tenant_id)}
     if budget_id not in rows:
         raise NotFound(f"There is no budget '{budget_id}'.")
     queries.end(connection, budget_id, now_us())
-    audit.note(connection, actor, "budget.end", budget_id, _said(rows[budget_id]))
-    return rows[budget_id]
+    row = rows[budget_id]
+    audit.note(connection, actor, "budget.end", budget_id, _said(row), before=row)
+    return row
 
 
 def check_app(name: str) -> str:
@@ -109,6 +114,10 @@ def limits_of(
         )
         for row in rows
     ]
+
+
+def _place(row: BudgetRow) -> tuple[str, str, str, str]:
+    return (row.owner_kind, row.owner_id, row.measure, row.period)
 
 
 def _said(row: BudgetRow) -> str:

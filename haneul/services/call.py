@@ -27,6 +27,7 @@ from haneul.services.keys import Key
 
 SWEEP_S = 0.25
 PIECE_BYTES = 256 << 10
+ORIGIN_MAX = 64  # characters of what a proxy says of its client
 FAIL_S = 5.0  # for a client to take the error that ends its call
 JSON = b"application/json"
 
@@ -36,6 +37,7 @@ class Line(Protocol):
 
     on_drained: Callable[[], None] | None
 
+    def peer(self) -> str | None: ...
     def want_body(self, *, is_expected: bool) -> None: ...
     def begin(self, call: Call, head: bytes, status: int, length: int | None) -> bytes: ...
     def write(self, head: bytes, data: bytes, *, is_last: bool) -> None: ...
@@ -101,6 +103,15 @@ class Call:
     def now_us(self) -> int:
         """The time, for this call: never before what was noted of it."""
         return self._received.now_us()
+
+    @property
+    def origin(self) -> str:
+        """From where it came, for records of who did what."""
+        if self.is_local:
+            return "unix socket"
+        peer = self._line.peer() or "inside"
+        said = self.headers.get(b"x-forwarded-for", b"")[:ORIGIN_MAX].decode("latin-1")
+        return f"{peer}, says for {said}" if said.isprintable() and said else peer
 
     # what the connection does
     def start(self, answer: Callable[[Call], Awaitable[None]]) -> None:

@@ -18,6 +18,7 @@ from haneul.services.periods import month_bounds_us
 from haneul.store import audit
 from haneul.store import invoices as queries
 from haneul.store import tenants as tenant_queries
+from haneul.store.audit import Who
 from haneul.store.invoices import COUNTED, InvoiceRow, LineRow, SumRow
 
 REASON_MAX = 200
@@ -33,7 +34,7 @@ class Invoice(Struct, frozen=True):
 
 
 def issue(
-    connection: Connection, tenant_id: str, month: str, *, at_us: int, actor: str
+    connection: Connection, tenant_id: str, month: str, *, at_us: int, actor: Who
 ) -> list[Invoice]:
     """Invoices a month that is over: one invoice for each currency, mostly one.
 
@@ -69,7 +70,7 @@ def issue(
                 connection, head, [_line(head, at, each) for at, each in enumerate(mine, start=1)]
             )
         )
-        audit.note(connection, actor, "invoice.issue", head.id, said(head))
+        audit.note(connection, actor, "invoice.issue", head.id, said(head), after=head)
     return made
 
 
@@ -81,7 +82,7 @@ def credit(
     amount_nano: int | None,
     reason: str,
     at_us: int,
-    actor: str,
+    actor: Who,
 ) -> Invoice:
     """Takes back some of an invoice, or all that is left of it.
 
@@ -112,7 +113,7 @@ def credit(
     )
     line = LineRow(id=new_id("ivl"), invoice_id=head.id, position=1, cost_nano=-amount)
     made = _keep(connection, head, [line])
-    audit.note(connection, actor, "invoice.credit", head.id, said(head))
+    audit.note(connection, actor, "invoice.credit", head.id, said(head), before=of, after=head)
     return made
 
 

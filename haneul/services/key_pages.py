@@ -16,11 +16,13 @@ from sqlalchemy import Connection
 from haneul.base.errors import BadRequest
 from haneul.base.units import MILLION, now_us, parse_money
 from haneul.services import keys, tenants
+from haneul.services.acting import actor_of
 from haneul.services.call import JSON, Call
 from haneul.services.chat import Gateway
 from haneul.services.keyring import require
 from haneul.services.keys import Key, Made, Terms
 from haneul.store import keys as queries
+from haneul.store.audit import Actor
 from haneul.store.database import Database
 from haneul.store.keys import KeyRow
 
@@ -72,7 +74,7 @@ class KeyPages:
             wanted = msgspec.json.decode(data, type=NewKey)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
             raise BadRequest(f"The request body is not as expected: {cause}.") from cause
-        made = await self._database.call(self._make, key, wanted)
+        made = await self._database.call(self._make, key, wanted, actor_of(call, key))
         row = await self._database.ask(queries.get, made.key.id)
         assert row is not None
         await _answer(call, {"key": made.secret, **show(row)})
@@ -83,7 +85,7 @@ class KeyPages:
         key_id = call.path.removeprefix(f"{KEYS}/")
         ended = await self._database.call(
             lambda connection: keys.revoke(
-                connection, key_id, actor=_actor(key), tenant_id=key.tenant_id
+                connection, key_id, actor=actor_of(call, key), tenant_id=key.tenant_id
             )
         )
         await _answer(call, {"revoked": ended.id, "name": ended.name})
@@ -93,7 +95,7 @@ class KeyPages:
         require(key, "manage")
         return key
 
-    def _make(self, connection: Connection, key: Key, wanted: NewKey) -> Made:
+    def _make(self, connection: Connection, key: Key, wanted: NewKey, actor: Actor) -> Made:
         user = None
         if wanted.user is not None:
             user = tenants.find_user(connection, key.tenant_id, wanted.user).id
@@ -111,7 +113,7 @@ class KeyPages:
         )
         narrowed = tuple(scope for scope in keys.scopes_of(terms) if scope in key.scopes)
         terms = msgspec.structs.replace(terms, scopes=narrowed)
-        return keys.create(connection, self._pepper, wanted.name, terms, actor=_actor(key))
+        return keys.create(connection, self._pepper, wanted.name, terms, actor=actor)
 
 
 def show(row: KeyRow) -> dict[str, Any]:
@@ -132,10 +134,6 @@ def show(row: KeyRow) -> dict[str, Any]:
         "created_us": row.created_us,
         "expires_us": key.expires_us,
     }
-
-
-def _actor(key: Key) -> str:
-    return f"key {key.id}"
 
 
 async def _answer(call: Call, value: Any) -> None:

@@ -27,6 +27,7 @@ from haneul.services import roles
 from haneul.services.budgets import Limit, check_app
 from haneul.store import audit
 from haneul.store import keys as queries
+from haneul.store.audit import Who
 from haneul.store.keys import KeyRow
 from haneul.store.tenants import DEFAULT
 
@@ -118,7 +119,7 @@ def _make_pepper(path: Path) -> None:
         fresh.unlink()
 
 
-def create(connection: Connection, pepper: bytes, name: str, terms: Terms, *, actor: str) -> Made:
+def create(connection: Connection, pepper: bytes, name: str, terms: Terms, *, actor: Who) -> Made:
     """A new key under a name no live key has. Raises BadRequest, Conflict."""
     if not name or len(name) > 64 or not name.isprintable():
         raise BadRequest("A key's name has 1 to 64 printable characters.", param="name")
@@ -148,11 +149,11 @@ def create(connection: Connection, pepper: bytes, name: str, terms: Terms, *, ac
         app=terms.app,
     )
     queries.add(connection, row)
-    audit.note(connection, actor, "key.create", key_id, name)
+    audit.note(connection, actor, "key.create", key_id, name, after=row)
     return Made(of_row(row), PREFIX + key_id + secret + _check(key_id + secret))
 
 
-def revoke(connection: Connection, name: str, *, actor: str, tenant_id: str | None = None) -> Key:
+def revoke(connection: Connection, name: str, *, actor: Who, tenant_id: str | None = None) -> Key:
     """Ends a key, named or by id, of one tenant or of any. Raises NotFound, Conflict."""
     rows = queries.all_named(connection, name, tenant_id)
     if not rows:
@@ -161,7 +162,7 @@ def revoke(connection: Connection, name: str, *, actor: str, tenant_id: str | No
         raise Conflict(f"Several tenants have a key '{name}': say which tenant, or the key's id.")
     row = rows[0]
     queries.revoke(connection, row.id, now_us())
-    audit.note(connection, actor, "key.revoke", row.id, row.name)
+    audit.note(connection, actor, "key.revoke", row.id, row.name, before=row)
     return of_row(row)
 
 

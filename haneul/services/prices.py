@@ -9,6 +9,7 @@ from haneul.base.errors import BadRequest
 from haneul.base.units import MILLION, show_time, token_cost
 from haneul.store import audit
 from haneul.store import prices as queries
+from haneul.store.audit import Who
 from haneul.store.prices import PriceRow
 
 
@@ -108,7 +109,7 @@ def affordable_tokens(rates: Rates, *, prompt_max: int, remaining_nano: int, lim
     return min(limit, max(0, left - 1) * MILLION * MILLION // dearest)
 
 
-def set_price(connection: Connection, row: PriceRow, *, actor: str) -> None:
+def set_price(connection: Connection, row: PriceRow, *, actor: Who) -> None:
     """Adds a price that somebody chose. Raises BadRequest for one that begins before now."""
     if row.from_us < row.created_us:
         raise BadRequest(
@@ -116,6 +117,7 @@ def set_price(connection: Connection, row: PriceRow, *, actor: str) -> None:
         )
     if not row.model or not row.engine:
         raise BadRequest("A price is of a model on an engine.", param="model")
+    before = queries.in_force(connection, row.model, row.engine)
     queries.add(connection, row)
     said = f"{row.model} on {row.engine} from {show_time(row.from_us)}"
-    audit.note(connection, actor, "price.set", row.id, said)
+    audit.note(connection, actor, "price.set", row.id, said, before=before, after=row)

@@ -153,6 +153,9 @@ class Heard:
     def is_stalled(self) -> bool:
         return self._line.is_stalled
 
+    def peer(self) -> str | None:
+        return self._line.peer()
+
     def want_body(self, *, is_expected: bool) -> None:
         self._line.want_body(is_expected=is_expected)
 

@@ -15,6 +15,7 @@ from haneul.base.units import now_us
 from haneul.services.roles import scopes_of
 from haneul.store import audit
 from haneul.store import tenants as queries
+from haneul.store.audit import Who
 from haneul.store.tenants import DEFAULT, TenantRow, UserRow
 
 TENANT_MAX = 32  # characters of an id
@@ -22,7 +23,7 @@ NAME_MAX = 64
 ID = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{TENANT_MAX - 1}}}")
 
 
-def create(connection: Connection, tenant_id: str, name: str, *, actor: str) -> TenantRow:
+def create(connection: Connection, tenant_id: str, name: str, *, actor: Who) -> TenantRow:
     """A new tenant. Raises BadRequest, Conflict."""
     if ID.fullmatch(tenant_id) is None:
         raise BadRequest(
@@ -32,7 +33,7 @@ def create(connection: Connection, tenant_id: str, name: str, *, actor: str) -> 
         raise Conflict(f"There is a tenant '{tenant_id}' already, or was one.", param="id")
     row = TenantRow(id=tenant_id, name=_name(name or tenant_id), created_us=now_us())
     queries.add(connection, row)
-    audit.note(connection, actor, "tenant.create", row.id, row.name)
+    audit.note(connection, actor, "tenant.create", row.id, row.name, after=row)
     return row
 
 
@@ -44,18 +45,18 @@ def find(connection: Connection, tenant_id: str) -> TenantRow:
     return row
 
 
-def close(connection: Connection, tenant_id: str, *, actor: str) -> TenantRow:
+def close(connection: Connection, tenant_id: str, *, actor: Who) -> TenantRow:
     """Ends a tenant with all its keys; what it used stays. Raises BadRequest, NotFound."""
     if tenant_id == DEFAULT:
         raise BadRequest("The tenant 'default' is the cloud's own and cannot be closed.")
     row = find(connection, tenant_id)
     queries.close(connection, tenant_id, now_us())
-    audit.note(connection, actor, "tenant.close", tenant_id, row.name)
+    audit.note(connection, actor, "tenant.close", tenant_id, row.name, before=row)
     return row
 
 
 def add_user(
-    connection: Connection, tenant_id: str, name: str, role: str, *, actor: str
+    connection: Connection, tenant_id: str, name: str, role: str, *, actor: Who
 ) -> UserRow:
     """A new user of a tenant. Raises BadRequest, Conflict, NotFound."""
     _check_role(tenant_id, role)
@@ -64,7 +65,8 @@ def add_user(
         raise Conflict(f"The tenant '{tenant_id}' has a user '{name}' already.", param="name")
     row = UserRow(id=new_id("usr"), tenant_id=tenant_id, name=name, role=role, created_us=now_us())
     queries.add_user(connection, row)
-    audit.note(connection, actor, "user.add", row.id, f"{tenant_id}: {name}, {role}")
+    said = f"{tenant_id}: {name}, {role}"
+    audit.note(connection, actor, "user.add", row.id, said, after=row)
     return row
 
 
@@ -77,21 +79,23 @@ def find_user(connection: Connection, tenant_id: str, name: str) -> UserRow:
 
 
 def change_role(
-    connection: Connection, tenant_id: str, name: str, role: str, *, actor: str
+    connection: Connection, tenant_id: str, name: str, role: str, *, actor: Who
 ) -> UserRow:
     """Gives a user another role; their keys follow within a second. Raises NotFound, BadRequest."""
     _check_role(tenant_id, role)
     row = find_user(connection, tenant_id, name)
     queries.change_user(connection, row.id, role=role)
-    audit.note(connection, actor, "user.role", row.id, f"{row.role} to {role}")
-    return find_user(connection, tenant_id, row.id)
+    said = f"{row.role} to {role}"
+    now = find_user(connection, tenant_id, row.id)
+    audit.note(connection, actor, "user.role", row.id, said, before=row, after=now)
+    return now
 
 
-def remove_user(connection: Connection, tenant_id: str, name: str, *, actor: str) -> UserRow:
+def remove_user(connection: Connection, tenant_id: str, name: str, *, actor: Who) -> UserRow:
     """Ends a user with all their keys. Raises NotFound."""
     row = find_user(connection, tenant_id, name)
     queries.change_user(connection, row.id, removed_us=now_us())
-    audit.note(connection, actor, "user.remove", row.id, f"{tenant_id}: {row.name}")
+    audit.note(connection, actor, "user.remove", row.id, f"{tenant_id}: {row.name}", before=row)
     return row
 
 

@@ -3,7 +3,7 @@
 Identifiers, times (UTC microseconds, `_us`) and money (integer nano-units, `_nano`) are made above
 the store and kept as given. Deletions are states. `request`, `chip_hour`, `price`, `measurement`,
 `trial`, `tuning`, `invoice`, `invoice_line` and `audit` are append-only: triggers refuse every
-UPDATE and DELETE (see migrations).
+UPDATE and DELETE (see migrations), but for acts of the audit that are long past.
 """
 
 from __future__ import annotations
@@ -338,6 +338,11 @@ audit = Table(
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("detail", Text),
+    Column("origin", Text),  # from where it was done
+    Column("request_id", Text),
+    Column("before", Text),  # JSON, as are the facts after it; without secrets
+    Column("after", Text),
+    Index("audit_at", "at_us"),
 )
 
 response = Table(

@@ -57,6 +57,10 @@ class Inside:
         self.pieces: list[bytes] = []
         self._ended = asyncio.Event()
 
+    def peer(self) -> str | None:
+        """Nobody's address."""
+        return None
+
     def want_body(self, *, is_expected: bool) -> None:
         """It is there."""
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
+from sqlalchemy import Connection
 
 from haneul.base import places
 from haneul.base.errors import BadRequest, Conflict, NotAllowed, UnsupportedValue
@@ -17,6 +18,7 @@ from haneul.models import hub
 from haneul.models.progress import Progress
 from haneul.models.reference import parse
 from haneul.services import strict
+from haneul.services.acting import actor_of
 from haneul.services.call import JSON, Call
 from haneul.services.chat import Gateway
 from haneul.services.keyring import require
@@ -33,6 +35,7 @@ from haneul.services.ollama.wire import (
 from haneul.services.targets import Target
 from haneul.store import audit
 from haneul.store import models as queries
+from haneul.store.audit import Actor
 from haneul.store.database import Database
 from haneul.store.models import ModelRow
 
@@ -112,11 +115,11 @@ class Library:
             raise NotAllowed("A file of the cloud's machine is added there: haneul pull FILE.")
         hub.name_of(name)  # raises for a name that the catalogue does not have
         if asked.stream is False:
-            await self._pull_quietly(call, name, key)
+            await self._pull_quietly(call, name, actor_of(call, key))
         else:
-            await self._pull_in_lines(call, name, key)
+            await self._pull_in_lines(call, name, actor_of(call, key))
 
-    async def _pull_in_lines(self, call: Call, name: str, key: Key) -> None:
+    async def _pull_in_lines(self, call: Call, name: str, actor: Actor) -> None:
         call.begin(200, LINES)
         latest: list[Progress] = [Progress(stage="asking")]
         moved = asyncio.Event()
@@ -126,7 +129,7 @@ class Library:
             latest[0] = progress
             loop.call_soon_threadsafe(moved.set)
 
-        pulling = asyncio.create_task(self._ensure(name, key, report), name=f"pull {name}")
+        pulling = asyncio.create_task(self._ensure(name, actor, report), name=f"pull {name}")
         try:
             while not pulling.done():
                 moved.clear()
@@ -142,8 +145,8 @@ class Library:
             await asyncio.gather(pulling, return_exceptions=True)
         await call.send(_encoded({"status": "success"}), more=False)
 
-    async def _pull_quietly(self, call: Call, name: str, key: Key) -> None:
-        pulling = asyncio.create_task(self._ensure(name, key, None), name=f"pull {name}")
+    async def _pull_quietly(self, call: Call, name: str, actor: Actor) -> None:
+        pulling = asyncio.create_task(self._ensure(name, actor, None), name=f"pull {name}")
         try:
             while not pulling.done():
                 call.within(self._gateway.config.idle_s)
@@ -154,13 +157,15 @@ class Library:
             await asyncio.gather(pulling, return_exceptions=True)
         await _json(call, {"status": "success"})
 
-    async def _ensure(self, name: str, key: Key, report: Callable[[Progress], None] | None) -> None:
+    async def _ensure(
+        self, name: str, actor: Actor, report: Callable[[Progress], None] | None
+    ) -> None:
         await hub.ensure(
             name,
             database=self._database,
             folder=places.blobs(self._gateway.config.home),
             on_progress=report,
-            actor=key.id,
+            actor=actor,
         )
         await self._refresh()
 
@@ -180,8 +185,7 @@ class Library:
         if await self._database.call(queries.get, asked.destination) is not None:
             raise Conflict(f"There is a model '{asked.destination}' already.", param="destination")
         other = msgspec.structs.replace(row, name=asked.destination, pulled_us=now_us())
-        await self._database.call(queries.put, other)
-        await self._database.call(audit.note, key.id, "model.copy", other.name, row.name)
+        await self._database.call(_copy, other, row.name, actor_of(call, key))
         await self._refresh()
         await call.answer(200, b"", JSON)
 
@@ -190,7 +194,7 @@ class Library:
         key = await self._admin(call)
         asked = strict.read(await _body(call), _deletes)
         row = await self._here(key, _named(asked.model or asked.name), "model")
-        is_unused = await self._database.call(hub.forget, row, key.id)
+        is_unused = await self._database.call(hub.forget, row, actor_of(call, key))
         await self._refresh()  # which ends its engine
         if is_unused:
             await asyncio.to_thread(hub.remove_file, row, self._gateway.config.home)
@@ -217,6 +221,11 @@ class Library:
             for target in self._gateway.targets.every()
             if key.models is None or key.models & {target.model, target.upstream_model}
         ]
+
+
+def _copy(connection: Connection, other: ModelRow, of: str, actor: Actor) -> None:
+    queries.put(connection, other)
+    audit.note(connection, actor, "model.copy", other.name, of, after={"digest": other.digest})
 
 
 def _row(target: Target, rows: dict[str, ModelRow]) -> ModelRow | None:

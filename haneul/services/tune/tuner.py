@@ -25,6 +25,7 @@ from haneul.services.tune.requantised import requantise
 from haneul.services.tune.search import OnNews, Search
 from haneul.services.tune.setup import Setup, weights_path
 from haneul.store import audit, tunings
+from haneul.store.audit import Who
 from haneul.store.database import Database
 from haneul.store.models import ModelRow
 
@@ -74,7 +75,7 @@ class Tuner:
             loss_max=self._order.loss_max,
         )
 
-    async def run(self, actor: str = "cloud") -> Kept:
+    async def run(self, actor: Who = "cloud") -> Kept:
         """The finished search, kept in the store. Raises NotQuiet, Lost; one runs at a time."""
         waiting = "another search is running here: waiting for it"
         path = self._config.home / "tune.lock"

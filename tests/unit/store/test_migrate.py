@@ -34,7 +34,8 @@ ROW = {
     " NULL, NULL, 2)",
     "invoice_line": "INSERT INTO invoice_line VALUES ('a', 'i', 1, 'k', 'm', 'e', 'p', 1, 2, 3, 4,"
     " 5, 6)",
-    "audit": "INSERT INTO audit VALUES ('a', 1, 'me', 'did', 'that', NULL)",
+    "audit": "INSERT INTO audit (id, at_us, actor, action, subject) VALUES ('a', 4102444800000000,"
+    " 'me', 'did', 'that')",
 }
 
 
