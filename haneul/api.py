@@ -7,6 +7,7 @@ them, and a test holds the three together.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -15,12 +16,14 @@ from msgspec import Struct
 
 from haneul import __version__
 from haneul.base.config import LOOPBACK
-from haneul.base.errors import BadRequest, NotAllowed, NotFound
+from haneul.base.errors import BadRequest, NotAllowed, NotAuthenticated, NotFound
 from haneul.base.units import MILLION, Moment, now_us
 from haneul.chips.chip import Chip
 from haneul.console.pages import Page
 from haneul.openapi.document import document
+from haneul.services.acting import actor_of
 from haneul.services.anthropic import pages as anthropic
+from haneul.services.audit_pages import AuditPages
 from haneul.services.call import JSON, Call
 from haneul.services.chat import APP, Gateway
 from haneul.services.invoice_pages import InvoicePages, seen_by, show_budgets
@@ -35,7 +38,9 @@ from haneul.services.replica import READY
 from haneul.services.routes import show as show_route
 from haneul.services.sessions import COOKIE, LIFE_S, PAGE_HEADER
 from haneul.services.targets import Target
+from haneul.store import audit
 from haneul.store import ledger as ledger_queries
+from haneul.store.audit import Actor
 from haneul.store.database import Database
 from haneul.store.prices import PriceRow
 
@@ -115,6 +120,7 @@ class Api:
             "/haneul/v1/requests/": {"GET": self.request},
             **self.invoices.routes(),
             **self.keys.routes(),
+            **AuditPages(self.gateway, self.database).routes(),
             "/haneul/v1/models/start": {"POST": self.start},
             "/haneul/v1/models/stop": {"POST": self.stop},
         }
@@ -169,23 +175,27 @@ class Api:
 
     async def start(self, call: Call) -> None:
         """Loads a model that is here; answers when it is ready."""
-        target = await self._named(call)
+        target, actor = await self._named(call)
         await target.ready(self.gateway.config.first_token_s)
+        await self.database.call(audit.note, actor, "model.start", target.model)
         await _json(call, show_target(target))
 
     async def stop(self, call: Call) -> None:
         """Unloads a model; the next request for it loads it again."""
-        target = await self._named(call)
+        target, actor = await self._named(call)
         if target.replica is None:
             raise BadRequest("This model is on a remote engine and cannot be stopped from here.")
         await target.replica.stop()
+        await self.database.call(audit.note, actor, "model.stop", target.model)
         await _json(call, show_target(target))
 
-    async def _named(self, call: Call) -> Target:
-        require(await self.gateway.who(call), "admin")
+    async def _named(self, call: Call) -> tuple[Target, Actor]:
+        """The model that a body names, and who asks for it."""
+        key = await self.gateway.who(call)
+        require(key, "admin")
         body = await _body(call, ModelName)
         call.within(self.gateway.config.first_token_s)
-        return self.gateway.targets.find(body.model)[0]
+        return self.gateway.targets.find(body.model)[0], actor_of(call, key)
 
     # who and how much
     async def status(self, call: Call) -> None:
@@ -288,6 +298,7 @@ class Api:
             raise NotAllowed("Only haneul's own page logs in here.")
         body = await _body(call, LogIn)
         key = await self.gateway.keyring.verify(body.key)
+        await self.database.call(audit.note, actor_of(call, key), "session.open", key.id)
         token = self.gateway.sessions.open(body.key)
         secure = "; Secure" if call.headers.get(b"x-forwarded-proto") == b"https" else ""
         cookie = (
@@ -298,6 +309,10 @@ class Api:
 
     async def log_out(self, call: Call) -> None:
         """Ends the session of the cookie."""
+        with suppress(NotAuthenticated):
+            key = await self.gateway.keyring.verify(self.gateway.sessions.key_text(call.headers))
+            self.gateway.sessions.close(call.headers)
+            await self.database.call(audit.note, actor_of(call, key), "session.close", key.id)
         self.gateway.sessions.close(call.headers)
         cookie = f"{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"
         call.extra_headers.append((b"set-cookie", cookie.encode()))

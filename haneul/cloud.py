@@ -33,6 +33,7 @@ from haneul.server import Server
 from haneul.services import dialects
 from haneul.services.accounts import Accounts
 from haneul.services.appraisal import Appraiser
+from haneul.services.audit_pages import Keeping
 from haneul.services.batches.addresses import BatchAddresses
 from haneul.services.batches.batch import Tools
 from haneul.services.batches.file_addresses import FileAddresses
@@ -186,7 +187,14 @@ class Cloud:
         tei = Tei(lambda key, model: self.gateway.find(key, model)[0].engine)
         self.dialects = dialects.every({"/v1/responses": Responses(kept), "/rerank": tei})
         files, self.batches = await self._batches()
-        retention = Retention([kept.forget, files.forget, self.batches.forget])
+        retention = Retention(
+            [
+                kept.forget,
+                files.forget,
+                self.batches.forget,
+                Keeping(self.database, config.audit_days).forget,
+            ]
+        )
         self._stack.push_async_callback(retention.aclose)
         self.api = Api(
             self.gateway,

@@ -61,7 +61,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     batch_at_once: Annotated[int, Meta(ge=1, le=256)] = 4  # lines of batches, where there is room
     batch_price_share: Annotated[float, Meta(ge=0, le=1)] = 0.5  # of the price, for batches
 
+    audit_days: Annotated[int, Meta(ge=90, le=36_525)] = 3650  # who changed what is kept so long
+
     log_level: Level = "info"  # the least that is logged
+    log_requests: bool = False  # a line for each request that ended
+    metrics_vllm: bool = False  # /metrics has vLLM's names too, for dashboards made for it
 
 
 class Loaded(Struct, frozen=True):

@@ -6,6 +6,7 @@ import click
 
 from haneul import __version__
 from haneul.cli import (
+    audit,
     budgets,
     chips,
     doctor,
@@ -45,6 +46,7 @@ from haneul.cli import (
         routes.routes,
         usage.usage,
         usage.trace,
+        audit.audit,
         chips.chips,
         tune.tune,
         doctor.doctor,

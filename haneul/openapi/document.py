@@ -84,6 +84,7 @@ ADDRESSES = [
     ("get", "/haneul/v1/keys", "The tenant's keys; scope manage.", True),
     ("post", "/haneul/v1/keys", "Makes a key of the tenant; scope manage.", True),
     ("delete", "/haneul/v1/keys/{id}", "Ends a key of the tenant; scope manage.", True),
+    ("get", "/haneul/v1/audit", "Who changed what; scope admin.", True),
     ("get", "/haneul/v1/status", "Chips, models, version; scope admin.", True),
     ("post", "/haneul/v1/models/start", "Loads a model; scope admin.", True),
     ("post", "/haneul/v1/models/stop", "Unloads a model; scope admin.", True),

@@ -87,8 +87,10 @@ def said(facts: Any) -> str | None:
         for name, value in known.items()
         if value is not None and name not in SECRET and not isinstance(value, bytes)
     }
-    text = msgspec.json.encode(shown, enc_hook=str).decode()
-    return USER_OF_URL.sub("", text)[:SAID_MAX]
+    text = USER_OF_URL.sub("", msgspec.json.encode(shown, enc_hook=str).decode())
+    if len(text) > SAID_MAX:
+        return msgspec.json.encode({"cut": text[:SAID_MAX]}).decode()
+    return text
 
 
 def recent(connection: Connection, limit: int = 100) -> list[AuditRow]:
