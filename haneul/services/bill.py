@@ -32,7 +32,7 @@ from haneul.store.ledger import RequestRow
 
 ANSWER_TOKENS = 256  # set aside from a token rate for an answer whose length nobody said
 UNBOUNDED_TOKENS = 1 << 17  # the most a remote engine is taken to answer when nobody says
-NAME_MAX_BYTES = 232  # of what users and engines say and the ledger keeps
+NAME_MAX_BYTES = 208  # of what users and engines say and the ledger keeps
 CODE_MAX_BYTES = 64
 ROOM_S, ROOM_LOOK_S = 5.0, 0.01  # for a slow disk to take what waits
 CLIENT_CLOSED = 499  # the status of a request whose client went away, as nginx writes it

@@ -21,6 +21,7 @@ class EngineRow(Struct, frozen=True, kw_only=True):
     removed_us: int | None = None
     shares_prefixes: int = 0  # whether its prefix cache is worth waiting for
     own_slots: int | None = None  # answers at a time of one's own hardware; None: a provider's
+    thinking_field: str | None = None  # that bounds thoughts; None: unknown: see services.thinking
 
 
 def put(connection: Connection, row: EngineRow) -> None:

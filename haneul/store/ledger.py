@@ -51,6 +51,10 @@ class RequestRow(Struct, frozen=True, kw_only=True):
     share_millionths: int = 1_000_000
     routed: str | None = None
     saved_nano: int | None = None
+    thinking_max: int | None = None
+    masked: int | None = None
+    unit: str | None = None
+    units: int | None = None
 
 
 class ChipHourRow(Struct, frozen=True, kw_only=True):

@@ -37,6 +37,8 @@ class PriceRow(Struct, frozen=True, kw_only=True):
     created_us: int
     reasoning_nano: int | None = None  # None: as the other tokens of an answer
     from_us: int = 0  # 0: computed, not set
+    unit: str | None = None  # what is paid beside tokens
+    unit_nano: int | None = None  # for a million of it
 
 
 def add(connection: Connection, row: PriceRow) -> None:

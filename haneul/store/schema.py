@@ -153,6 +153,7 @@ engine = Table(
     Column("removed_us", BigInteger),
     Column("shares_prefixes", SmallInteger, nullable=False, server_default="0"),
     Column("own_slots", Integer),  # answers at a time of one's own hardware; NULL: a provider's
+    Column("thinking_field", Text),  # that bounds thoughts in its requests; NULL: unknown
 )
 
 route = Table(
@@ -163,6 +164,29 @@ route = Table(
     Column("fallbacks", Text, nullable=False),  # JSON list of models, in order
     Column("created_us", BigInteger, nullable=False),
     Column("removed_us", BigInteger),
+)
+
+rule = Table(
+    "rule",  # what was decided for a tenant, a key or a public model name: see services.rules
+    metadata,
+    Column("owner_kind", Text, primary_key=True),  # tenant, key, model
+    Column("owner_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+cached_answer = Table(
+    "cached_answer",  # answers of engines that may be given again; the least used go first
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),  # SHA-256 of tenant, version and request
+    Column("tenant_id", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("used_us", BigInteger, nullable=False),
+    Index("cached_answer_by_use", "used_us", "bytes"),
+    Index("cached_answer_by_tenant", "tenant_id", "used_us"),
 )
 
 model = Table(
@@ -194,6 +218,8 @@ price = Table(
     Column("created_us", BigInteger, nullable=False),
     Column("reasoning_nano", BigInteger),  # NULL: as the other tokens of an answer
     Column("from_us", BigInteger, nullable=False, server_default="0"),  # 0: computed, not set
+    Column("unit", Text),  # what is paid beside tokens, and what a million of it costs
+    Column("unit_nano", BigInteger),
     Index("price_in_force", "model", "engine", "created_us"),
 )
 
@@ -235,6 +261,10 @@ request = Table(
     Column("share_millionths", Integer, nullable=False, server_default="1000000"),
     Column("routed", Text),  # why this engine: see services.choice
     Column("saved_nano", BigInteger),  # against the next engine; NULL: there was none to compare
+    Column("thinking_max", Integer),  # tokens of thought that were allowed; NULL: no limit
+    Column("masked", Integer),  # pieces of personal data that were masked; NULL: nobody looked
+    Column("unit", Text),  # what was billed beside tokens: see services.prices
+    Column("units", BigInteger),
     Index("request_by_key", "key_id", "received_us"),
     Index("request_by_tenant", "tenant_id", "received_us"),
     Index("request_by_upstream", "upstream_id"),

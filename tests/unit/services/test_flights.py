@@ -156,6 +156,10 @@ def test_the_longest_names_together_fit_a_page(path):
                 received_us=1 << 60,
                 routed=max(REASONS, key=len),
                 saved_nano=-(1 << 62),
+                thinking_max=1 << 24,
+                masked=1 << 30,
+                unit="character",
+                units=1 << 62,
             )
         )
         flight.finish(flight.opened.row)

@@ -24,7 +24,8 @@ ROW = {
     " VALUES ('a', 'k', 'chat', 'done', 200, 0, 'none', 0, 0, 0, 0, 'USD', 7, 0, 0,"
     " 200000000000, 0)",
     "chip_hour": "INSERT INTO chip_hour VALUES ('a', 'c', 'USD', 0, 1, 2)",
-    "price": "INSERT INTO price VALUES ('a', 'm', 'e', 'USD', 1, 2, 3, 4, '{}', 5, 6, 7)",
+    "price": "INSERT INTO price VALUES ('a', 'm', 'e', 'USD', 1, 2, 3, 4, '{}', 5, 6, 7, NULL,"
+    " NULL)",
     "measurement": "INSERT INTO measurement VALUES ('a','m','d','c','v','decode',1,'tok/s',2)",
     "trial": "INSERT INTO trial (id, tuning_id, model, digest, chip, setup, state, rounds,"
     " created_us) VALUES ('a', 't', 'm', 'd', 'c', '{}', 'lost', 0, 1)",
