@@ -233,7 +233,7 @@ class Gateway:
         """Hands the request to the engine. Raises what the engine refused it with."""
         ask, cap = request.ask, request.bill.completion_max
         body = openai.upstream_body(ask, target.upstream_model, completion_max=cap)
-        headers = request.terms if target.engine == EMBEDDED else NO_HEADERS
+        headers = self._headers(request, target)
         if ask.is_stream and target.engine == EMBEDDED:
             body = openai.each_usage(body)
         reply = await target.transport.send("POST", ask.route.path, body=body, headers=headers)
@@ -241,6 +241,10 @@ class Gateway:
             return reply
         async with reply:
             raise engine_error(reply, await reply.read(ERROR_MAX_BYTES), target)
+
+    def _headers(self, request: Request, target: Target) -> Headers:
+        """What the engine is told beside the request."""
+        return request.terms if target.engine == EMBEDDED else NO_HEADERS
 
     async def _deliver(self, request: Request, target: Target, reply: Reply) -> None:
         if request.ask.is_stream:
