@@ -43,6 +43,7 @@ from haneul.services.batches.worker import Worker
 from haneul.services.bill import Biller
 from haneul.services.call import FAIL_S, Calls
 from haneul.services.chat import Gateway
+from haneul.services.customs import Customs
 from haneul.services.flights import Flights
 from haneul.services.keyring import Keyring
 from haneul.services.keys import read_pepper
@@ -54,6 +55,7 @@ from haneul.services.responses.dialect import Responses
 from haneul.services.responses.kept import Kept
 from haneul.services.retention import Retention
 from haneul.services.roster import Roster
+from haneul.services.rules import Rules
 from haneul.services.sessions import Sessions
 from haneul.services.targets import Target, Targets
 from haneul.services.tei import Tei
@@ -128,6 +130,9 @@ class Cloud:
         stack.push_async_callback(self.targets.aclose)
         replays = Replays(self.database)
         stack.push_async_callback(replays.aclose)
+        rules = Rules(self.database)
+        stack.push_async_callback(rules.aclose)
+        await rules.follow()
         self.gateway = Gateway(
             config,
             keyring=Keyring(self.database, read_pepper(config.home)),
@@ -137,6 +142,7 @@ class Cloud:
             biller=Biller(flights, self.ledger, self.metrics, config.currency),
             calls=calls,
             replays=replays,
+            customs=Customs(rules),
         )
         self.appraiser = Appraiser(
             config,

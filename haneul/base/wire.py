@@ -83,6 +83,8 @@ class ChatRequest(Sampling, frozen=True, kw_only=True):
     parallel_tool_calls: bool | None = None
     reasoning_effort: Annotated[str, Meta(max_length=64)] | None = None
     chat_template_kwargs: dict[str, Any] | None = None  # vLLM's name: what the template is told
+    enable_thinking: bool | None = None  # Qwen's names
+    thinking_budget: Annotated[int, Meta(ge=0, le=1 << 24)] | None = None  # tokens of thought
     safety_identifier: Annotated[str, Meta(max_length=512)] | None = None
 
 

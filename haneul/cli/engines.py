@@ -15,6 +15,7 @@ from haneul.base.units import now_us, parse_money, show_money
 from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.show import print_json, print_table
 from haneul.services.remote import read_key_file
+from haneul.services.thinking import FIELDS, NONE
 from haneul.store import audit
 from haneul.store import engines as queries
 from haneul.store import prices as price_queries
@@ -54,6 +55,11 @@ class _Models(msgspec.Struct, frozen=True):
     is_flag=True,
     help="Prompts that begin alike wait for the first to be read.",
 )
+@click.option(
+    "--thinking-field",
+    type=click.Choice([*FIELDS, NONE]),
+    help="Under which it takes a limit of thoughts, or that its models have none.",
+)
 @json_option
 def add(
     name: str,
@@ -65,6 +71,7 @@ def add(
     price_out: str,
     own_slots: int | None,
     shares_prefixes: bool,
+    thinking_field: str | None,
     as_json: bool,
 ) -> None:
     """Adds any URL that speaks the OpenAI protocol; its models read NAME/MODEL."""
@@ -82,6 +89,7 @@ def add(
         created_us=now_us(),
         own_slots=own_slots,
         shares_prefixes=int(shares_prefixes),
+        thinking_field=thinking_field,
     )
     price = PriceRow(
         id=new_id("prc"),

@@ -10,6 +10,7 @@ import click
 from haneul.base.errors import BadRequest
 from haneul.base.units import MILLION, now_us, parse_money, show_money, show_time
 from haneul.cli.command import actor, command, config, database, json_option
+from haneul.cli.rules import set_key
 from haneul.cli.show import print_json, print_table
 from haneul.cli.tenants import role_option, tenant_option
 from haneul.services import keys as keys_service
@@ -161,4 +162,8 @@ def _row(fact: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-keys = click.Group("keys", help="API keys: create, list, revoke.", commands=[create, ls, revoke])
+keys = click.Group(
+    "keys",
+    help="API keys: create, change, list, revoke.",
+    commands=[create, set_key, ls, revoke],
+)

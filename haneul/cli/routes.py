@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from haneul.base.errors import NotFound
 from haneul.base.units import now_us
 from haneul.cli.command import actor, command, config, database, json_option
+from haneul.cli.rules import set_model
 from haneul.cli.show import print_json, print_table
 from haneul.services.routes import Member, Route, parse, route_of, row_of, show
 from haneul.store import audit
@@ -112,4 +113,6 @@ def _known(store: Database) -> set[str]:
     return known
 
 
-routes = click.Group("routes", help="Names that lead to several models.", commands=[set_, ls, rm])
+routes = click.Group(
+    "routes", help="Names that lead to several models.", commands=[set_, set_model, ls, rm]
+)

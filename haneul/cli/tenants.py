@@ -7,6 +7,7 @@ import msgspec
 
 from haneul.base.units import show_money, show_time
 from haneul.cli.command import actor, command, config, database, json_option
+from haneul.cli.rules import set_tenant
 from haneul.cli.show import print_json, print_table
 from haneul.services import tenants as service
 from haneul.services.roles import ROLES
@@ -126,5 +127,7 @@ def _user_row(row: UserRow, spent: str) -> tuple[str, ...]:
     return (row.name, row.id, row.tenant_id, row.role, state, spent)
 
 
-tenants = click.Group("tenants", help="Tenants: who is billed.", commands=[create, ls, close])
+tenants = click.Group(
+    "tenants", help="Tenants: who is billed.", commands=[create, set_tenant, ls, close]
+)
 users = click.Group("users", help="Users of a tenant.", commands=[add, ls_users, role, rm])

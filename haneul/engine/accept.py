@@ -301,6 +301,8 @@ def _check_thinking(request: ChatRequest) -> None:
         if not isinstance(value, bool | None):
             raise BadRequest("Must be true or false.", param=where)
     wishes = {value for value in told.values() if value is not None}
+    if request.enable_thinking is not None:
+        wishes.add(request.enable_thinking)
     if request.reasoning_effort is not None:
         wishes.add(request.reasoning_effort != "none")
     if len(wishes) > 1:

@@ -34,5 +34,8 @@ class Ask(Struct, frozen=True, kw_only=True):
     completion_max: int | None = None  # per answer, where the request says
     end_user: str | None = None
     share_millionths: int = 1_000_000  # of the price: less for work that may wait
+    thinking_max: int | None = None  # tokens of thought at most: see services.thinking
+    masked: int | None = None  # pieces of personal data: see services.guard
+    shape: Any = None  # makes an engine's body of the one that all would get
     billed: Any = None  # makes its bill, where that is not kept as all others are
     client: Any = None  # what the dialect remembers of the client's own request

@@ -270,6 +270,8 @@ class Biller:
             price_id=price.id if price else None,
             end_user=kept(ask.end_user),
             share_millionths=ask.share_millionths,
+            thinking_max=ask.thinking_max,
+            masked=ask.masked,
             finished_us=call.received_us,
         )
         opened = Opened(

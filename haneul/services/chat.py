@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
-
-import msgspec
 
 from haneul.base.config import Config
 from haneul.base.errors import (
@@ -34,12 +31,14 @@ from haneul.services.ask import Ask
 from haneul.services.bill import Bill, Biller
 from haneul.services.call import JSON, Call, Calls
 from haneul.services.choice import FALLBACK
+from haneul.services.customs import Customs, Way
 from haneul.services.dialect import Dialect
 from haneul.services.gate import Full
 from haneul.services.keyring import Keyring, from_app, require
 from haneul.services.keys import LOCAL, Key
 from haneul.services.leaders import Led, Turn
 from haneul.services.limits import Account
+from haneul.services.refusal import engine_error
 from haneul.services.remote import NO_HEADERS, Headers, Reply
 from haneul.services.replays import HEADER as IDEMPOTENCY
 from haneul.services.replays import Replays
@@ -50,7 +49,6 @@ from haneul.services.targets import EMBEDDED, Target, Targets
 
 ERROR_MAX_BYTES = 64 << 10
 STOPPING_S = 5.0  # after which a client may find the cloud started again
-CODE = re.compile(r"[\w.-]{1,64}")  # the ledger keeps an engine's code, but no prose of it
 KEY_HEADERS = (b"authorization", b"x-api-key")
 APP = b"x-haneul-app"
 PRIORITY = b"x-haneul-priority"
@@ -89,6 +87,7 @@ class Gateway:
         biller: Biller,
         calls: Calls,
         replays: Replays,
+        customs: Customs,
     ) -> None:
         self.config = config
         self.keyring = keyring
@@ -98,6 +97,7 @@ class Gateway:
         self.biller = biller
         self.calls = calls
         self.replays = replays
+        self.customs = customs
         self.retries = Retries()
         self.router = Router(targets, spill_wait_s=config.spill_wait_s)
 
@@ -145,6 +145,8 @@ class Gateway:
             )
             ask = await dialect.open(key, data)
             plan = self.router.plan(key, ask)
+            if self.customs.concerns(ask):
+                dialect, ask, plan = await self.customs.clear(call, key, Way(dialect, ask, plan))
             bill = self.biller.open(call, key, account, ask, plan.targets)
         except HaneulError as error:
             model = ask.model if ask else None
@@ -233,6 +235,8 @@ class Gateway:
         """Hands the request to the engine. Raises what the engine refused it with."""
         ask, cap = request.ask, request.bill.completion_max
         body = openai.upstream_body(ask, target.upstream_model, completion_max=cap)
+        if ask.shape is not None:
+            body = ask.shape(body, target)
         headers = self._headers(request, target)
         if ask.is_stream and target.engine == EMBEDDED:
             body = openai.each_usage(body)
@@ -358,42 +362,3 @@ def _key_text(call: Call) -> str | None:
     if scheme.lower() != "bearer":
         raise NotAuthenticated("The authorization header must be 'Bearer sk-hn-…'.")
     return text.strip()
-
-
-class _Error(msgspec.Struct, frozen=True):
-    message: str = ""
-    code: str | int | None = None
-    type: str | None = None
-    param: str | None = None
-
-
-class _ErrorBody(msgspec.Struct, frozen=True):
-    error: _Error
-
-
-def engine_error(reply: Reply, data: bytes, target: Target) -> HaneulError:
-    """An engine's refusal as ours: the user's fault stays the user's, the rest is the engine's."""
-    retry_after_s = _seconds(reply.headers.get(b"retry-after"))
-    try:
-        said = msgspec.json.decode(target.transport.without_key(data), type=_ErrorBody).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        said = _Error()
-    if reply.status in (400, 404, 413, 415, 422, 501):
-        error: HaneulError = BadRequest(said.message or None, param=said.param)
-        code = str(said.code or "")
-        error.code = code if CODE.fullmatch(code) else error.code
-        error.status = 400 if reply.status in (422, 501) else reply.status
-        return error
-    if reply.status == 429:
-        return RateLimited(
-            "The engine of this model is at its rate.", retry_after_s=retry_after_s or 5
-        )
-    if reply.status in (401, 403):
-        return EngineFailed(f"The provider '{target.engine}' does not take haneul's key.")
-    if reply.status == 503:
-        return Overloaded(said.message or None, retry_after_s=retry_after_s or 2)
-    return EngineFailed(f"The engine answered with status {reply.status}.")
-
-
-def _seconds(value: bytes | None) -> float | None:
-    return float(value) if value is not None and value.isdigit() else None

@@ -153,14 +153,19 @@ def create(connection: Connection, pepper: bytes, name: str, terms: Terms, *, ac
     return Made(of_row(row), PREFIX + key_id + secret + _check(key_id + secret))
 
 
-def revoke(connection: Connection, name: str, *, actor: Who, tenant_id: str | None = None) -> Key:
-    """Ends a key, named or by id, of one tenant or of any. Raises NotFound, Conflict."""
+def find(connection: Connection, name: str, *, tenant_id: str | None = None) -> KeyRow:
+    """A live key, named or by id, of one tenant or of any. Raises NotFound, Conflict."""
     rows = queries.all_named(connection, name, tenant_id)
     if not rows:
         raise NotFound(f"There is no live key '{name}'.")
     if len(rows) > 1:
         raise Conflict(f"Several tenants have a key '{name}': say which tenant, or the key's id.")
-    row = rows[0]
+    return rows[0]
+
+
+def revoke(connection: Connection, name: str, *, actor: Who, tenant_id: str | None = None) -> Key:
+    """Ends a key, named or by id, of one tenant or of any. Raises NotFound, Conflict."""
+    row = find(connection, name, tenant_id=tenant_id)
     queries.revoke(connection, row.id, now_us())
     audit.note(connection, actor, "key.revoke", row.id, row.name, before=row)
     return of_row(row)

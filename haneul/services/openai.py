@@ -80,6 +80,7 @@ def _generation(ask: Ask, request: ChatRequest | CompletionRequest) -> Ask:
         wants_each_usage=wants_each,
         answers=_choices(ask.body, request) * ask.prompts,
         completion_max=_completion_max(request),
+        thinking_max=getattr(request, "thinking_budget", None),
         end_user=request.user or getattr(request, "safety_identifier", None),
     )
 

@@ -257,6 +257,7 @@ class Roster:
             currency=self._config.currency,
             created_us=row.created_us,
             is_own=row.own_slots is not None,
+            thinking_field=row.thinking_field,
             id=mark(f"{row.name}/{model}".encode()),
             leaders=self._leaders() if row.shares_prefixes else None,
         )

@@ -53,6 +53,7 @@ class Target(Struct, kw_only=True, eq=False):
     created_us: int = 0
     replica: Replica | None = None
     is_own: bool = False  # hardware that is paid for, asked or not
+    thinking_field: str | None = None  # under which its engine takes a bound of thoughts
     id: int = 0  # 64 bits of its name, by which prompts find their home
     health: Health = field(default_factory=Health)
     leaders: Leaders | None = None  # where the engine shares prefixes

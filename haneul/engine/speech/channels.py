@@ -49,6 +49,7 @@ def _message(tape: Tape, saying: Saying, schemas: Schemas, head: str) -> Waiting
             saying.call(recipient[1])
             yield from _arguments(tape, saying)
     is_thought = channel is not None and channel[1] == "analysis" and not recipient
+    saying.is_thinking = is_thought
     mark = yield from tape.flow(_ENDS, saying.reasoning if is_thought else saying.text)
     if is_thought:
         saying.end_thought()

@@ -17,6 +17,7 @@ class PlainReader:
     """Text is text."""
 
     has_calls = False
+    is_thinking = False
 
     def add(self, text: str) -> list[Said]:
         return [Said(text=text)] if text else []
@@ -45,6 +46,7 @@ class Reader:
         self._is_thinking = is_thinking
         self._tape = Tape(begun)
         self._saying = Saying(holds_space=bool(tools))
+        self._saying.is_thinking = is_thinking
         self._reading: Generator[None, None, None] | None = self._read()
         next(self._reading)
 
@@ -52,6 +54,11 @@ class Reader:
     def has_calls(self) -> bool:
         """Whether a call was told."""
         return self._saying.calls > 0
+
+    @property
+    def is_thinking(self) -> bool:
+        """Whether what was read last is part of a thought that has not ended."""
+        return self._saying.is_thinking
 
     def add(self, text: str) -> list[Said]:
         """What is known now that this text came."""
@@ -99,6 +106,7 @@ class Reader:
             self._tape.drop(at + len(begin))
         elif not self._is_thinking:
             return
+        self._saying.is_thinking = True
         yield from self._tape.flow((end,), self._saying.reasoning)
         self._tape.drop(len(end))
         self._saying.end_thought()

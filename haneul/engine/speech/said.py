@@ -26,6 +26,7 @@ class Saying:
 
     def __init__(self, *, holds_space: bool) -> None:
         self.calls = 0
+        self.is_thinking = False  # a thought has begun and not ended
         self._holds_space = holds_space
         self._space = ""  # after words
         self._gap = ""  # after thoughts
@@ -52,6 +53,7 @@ class Saying:
 
     def end_thought(self) -> None:
         """The next thought, if any, is one of its own."""
+        self.is_thinking = False
         self._gap = "\n" if self._has_thought else ""
 
     def call(self, name: str) -> None:

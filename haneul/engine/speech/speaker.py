@@ -12,12 +12,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from haneul.base.errors import BrokenFile, EngineFailed
+from haneul.base.errors import BrokenFile, ContextTooLong, EngineFailed
 from haneul.base.wire import ChatRequest, CompletionRequest
 from haneul.engine.kernel import Facts, Kernel, Piece, Prompt, Ranks, ScoredToken, Terms, Vectors
 from haneul.engine.speech.asked import chat_job, completion_job, defaults, lacking, stops
 from haneul.engine.speech.spelling import Spelling
 from haneul.engine.speech.template import ChatTemplate
+from haneul.engine.speech.thinking import Thinking, Thought, totals
 from haneul.engine.speech.turn import PlainReader, Reader, Said, open_turn
 from haneul.engine.worker.job import Job, Loaded, Step, WorkerSpec
 from haneul.engine.worker.process import WorkerProcess
@@ -61,7 +62,7 @@ class Speaker:
         if self._lacking(job):
             pieces = (await self._other()).chat(request, terms)
         else:
-            pieces = self._speak(job, stops(request), turn.reader)
+            pieces = self._speak(job, stops(request), turn.reader, turn.thinking)
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
@@ -119,12 +120,19 @@ class Speaker:
         return self._fallback
 
     async def _speak(
-        self, job: Job, stop: list[str], reader: Reader | PlainReader
+        self,
+        job: Job,
+        stop: list[str],
+        reader: Reader | PlainReader,
+        thinking: Thinking | None = None,
     ) -> AsyncGenerator[Piece, None]:
         """The pieces of one answer. Ended early, or by a stop string, it frees its place."""
         spelling = Spelling(stop)
         scores: list[ScoredToken] = []  # of text that is held back
-        async with aclosing(self._worker.run(job)) as steps:
+        run = self._worker.run(job)
+        if thinking is not None:
+            run = self._bounded(run, job, reader, Thought(thinking))
+        async with aclosing(run) as steps:
             async for step in steps:
                 text = spelling.add(step.data)
                 scores += step.scores
@@ -140,6 +148,34 @@ class Speaker:
                     scores = []
                 if reason:
                     return
+
+    async def _bounded(
+        self,
+        run: AsyncGenerator[Step, None],
+        job: Job,
+        reader: Reader | PlainReader,
+        thought: Thought,
+    ) -> AsyncGenerator[Step, None]:
+        """The same steps; a thought that has had its tokens is ended, and the answer goes on."""
+        async with aclosing(run) as steps:
+            async for step in steps:
+                yield step
+                if thought.is_over(step, is_thinking=reader.is_thinking):
+                    break
+            else:
+                return
+        end, rest = thought.closed(job)
+        first = replace(step, data=end.encode(), scores=[])
+        if rest is None:
+            yield replace(first, finish_reason="length")
+            return
+        yield first
+        try:
+            async with aclosing(self._worker.run(rest)) as steps:
+                async for step in steps:
+                    yield totals(step, first)
+        except ContextTooLong:  # the thought has filled the context
+            yield replace(first, data=b"", finish_reason="length")
 
 
 def _pieces(

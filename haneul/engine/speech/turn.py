@@ -28,6 +28,7 @@ from haneul.engine.speech.messages import offered_tools
 from haneul.engine.speech.reader import PlainReader, Reader
 from haneul.engine.speech.said import Said
 from haneul.engine.speech.template import ChatTemplate
+from haneul.engine.speech.thinking import Thinking, bound
 from haneul.engine.worker.job import Branch, Constraint
 
 __all__ = ["PlainReader", "Reader", "Said", "Turn", "needs_worker", "open_turn"]
@@ -44,6 +45,7 @@ class Turn(Struct, frozen=True, kw_only=True):
     constraint: Constraint | None
     marks: list[str]
     reader: Reader
+    thinking: Thinking | None = None  # where thoughts are bounded
 
 
 def open_turn(request: ChatRequest, template: ChatTemplate) -> Turn:
@@ -67,6 +69,7 @@ def open_turn(request: ChatRequest, template: ChatTemplate) -> Turn:
         constraint=constraint,
         marks=sorted({*form.special, *template.format.special}),
         reader=Reader(form, tools=tools, is_thinking=is_thinking, begun=begun),
+        thinking=bound(request, form),
     )
 
 
@@ -78,6 +81,9 @@ def needs_worker(request: ChatRequest) -> str | None:
         return "response_format.type"
     if request.chat_template_kwargs:
         return "chat_template_kwargs"
+    for name in ("enable_thinking", "thinking_budget"):
+        if getattr(request, name) is not None:
+            return name
     return "reasoning_effort" if request.reasoning_effort is not None else None
 
 
@@ -91,8 +97,10 @@ def forced_tools(request: ChatRequest) -> list[dict[str, Any]]:
 
 
 def _asked_thinking(request: ChatRequest) -> bool | None:
-    if request.reasoning_effort == "none":
+    if request.reasoning_effort == "none" or request.thinking_budget == 0:
         return False
+    if request.enable_thinking is not None:
+        return request.enable_thinking
     told = request.chat_template_kwargs or {}
     return next((told[name] for name in SWITCHES if told.get(name) is not None), None)
 

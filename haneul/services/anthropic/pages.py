@@ -16,8 +16,9 @@ from haneul.base.wire import Body
 from haneul.services.anthropic.request import read_count
 from haneul.services.anthropic.told import Errors
 from haneul.services.call import Call
-from haneul.services.chat import ERROR_MAX_BYTES, Gateway, engine_error
+from haneul.services.chat import ERROR_MAX_BYTES, Gateway
 from haneul.services.keyring import require
+from haneul.services.refusal import engine_error
 from haneul.services.targets import EMBEDDED, Target
 
 Handler = Callable[[Call], Awaitable[None]]

@@ -5,8 +5,8 @@ Where the two protocols part:
   result, in the same order. A result that is an error says so in its first word: "Error: …".
 - An assistant's thinking goes back as `reasoning_content`; it is signed by nobody.
 - A last turn of the assistant asks to be continued, which the neutral form cannot say: refused.
-- `thinking.budget_tokens` bounds nothing of its own: an answer, thoughts included, is bounded by
-  `max_tokens`. `adaptive` leaves it to the model.
+- `thinking.budget_tokens` is kept by the engines that take a bound of thoughts; at others an
+  answer, thoughts included, is bounded by `max_tokens`. `adaptive` leaves it to the model.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def read(data: bytes) -> Ask:
     }
     ask = openai.read(openai.CHAT, _encode(body))
     hides = isinstance(thinking, Enabled | Adaptive) and thinking.display == "omitted"
-    return msgspec.structs.replace(ask, name=ROUTE, client=Client(request.model, hides))
+    most = thinking.budget_tokens if isinstance(thinking, Enabled) else None
+    client = Client(request.model, hides)
+    return msgspec.structs.replace(ask, name=ROUTE, client=client, thinking_max=most)
 
 
 def read_count(data: bytes) -> tuple[str, bytes]:

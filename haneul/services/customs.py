@@ -1,0 +1,62 @@
+"""What a request passes between what it asks and what answers it, where rules were made for it.
+
+Most requests meet no rule: then `concerns` is all that they cost. Otherwise what was decided is
+done to the three things on which the path stands from here on: how the client is spoken to, what
+the engines are asked, and which of them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from haneul.services import choice, thinking
+from haneul.services.ask import Ask
+from haneul.services.call import Call
+from haneul.services.dialect import Dialect
+from haneul.services.keys import Key
+from haneul.services.router import Plan
+from haneul.services.rules import Rules
+from haneul.services.targets import Target
+
+
+class Way(NamedTuple):
+    """How a request goes on."""
+
+    dialect: Dialect
+    ask: Ask
+    plan: Plan
+
+
+class Customs:
+    """The rules, and what carries them out."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+
+    def concerns(self, ask: Ask) -> bool:
+        """Whether anything may have to be done to a request."""
+        return not self._rules.is_empty or ask.thinking_max is not None
+
+    async def clear(self, call: Call, key: Key, way: Way) -> Way:
+        """The request as it may go on. Raises HaneulError where it may not."""
+        names = {way.ask.model, *(target.model for target in way.plan.targets)}
+        return self._bounded(call, key, names, way)
+
+    def _bounded(self, call: Call, key: Key, names: set[str], way: Way) -> Way:
+        """With as many thoughts as it may have."""
+        most = thinking.bound(way.ask, self._rules.thinking_max(key.id, names))
+        if most is None:
+            return way
+        call.limits += thinking.HEADER % most.most
+        ask = replace(way.ask, thinking_max=most.most, shape=thinking.shaped(most))
+        return way._replace(ask=ask, plan=_only(way.plan, thinking.able(way.plan.targets, most)))
+
+
+def _only(plan: Plan, targets: list[Target]) -> Plan:
+    """The plan without the targets that are left out."""
+    if len(targets) == len(plan.targets):
+        return plan
+    reason = plan.reason if targets[0] is plan.targets[0] else choice.FALLBACK
+    return Plan(targets, reason)

@@ -1,0 +1,161 @@
+"""What administrators decided for tenants, keys and public model names, as it holds now.
+
+    thinking_max   of a key or a model: the most tokens of thought of one answer; 0: none
+    cache          of a tenant: `deterministic` or `all` answers may be given again
+    cache_share    of a tenant: what an answer that is given again costs of its price, 0 to 1
+    guard          of a tenant or a model: personal data is masked (`mask`) or refused (`refuse`)
+
+A model's rule holds for requests of that name, be it a route's, and for every engine that serves
+the model under it. Where several hold, the strictest does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from haneul.base.errors import BadRequest, HaneulError
+from haneul.base.log import logger
+from haneul.base.units import MILLION, now_us
+from haneul.store import audit
+from haneul.store import rules as queries
+from haneul.store.audit import Who
+from haneul.store.database import Database
+from haneul.store.rules import RuleRow
+
+FOLLOW_S = 1.0
+THINKING_MOST = 1 << 24
+TENANT, KEY, MODEL = "tenant", "key", "model"
+CACHES = ("deterministic", "all")
+GUARDS = ("mask", "refuse")  # the stricter last
+NAMES = {
+    "thinking_max": (KEY, MODEL),
+    "cache": (TENANT,),
+    "cache_share": (TENANT,),
+    "guard": (TENANT, MODEL),
+}
+log = logger("rules")
+
+
+class Caching(NamedTuple):
+    """What a tenant's answers may be given again for."""
+
+    is_all: bool  # else only those that would be the same again
+    share_millionths: int  # of the price
+
+
+class Rules:
+    """Every rule, read anew each second."""
+
+    def __init__(self, database: Database) -> None:
+        self.is_empty = True
+        self._database = database
+        self._of: dict[tuple[str, str, str], str] = {}
+        self._follower: asyncio.Task[None] | None = None
+
+    async def follow(self) -> None:
+        """Reads them now, and every second from now on."""
+        await self.refresh()
+        self._follower = asyncio.create_task(self._follow(), name="rules")
+
+    async def refresh(self) -> None:
+        """What the store says now."""
+        rows = await self._database.ask(queries.every)
+        self._of = {(row.owner_kind, row.owner_id, row.name): row.value for row in rows}
+        self.is_empty = not self._of
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(FOLLOW_S)
+            try:
+                await self.refresh()
+            except HaneulError as error:  # a store that is away: what was known goes on to hold
+                log.warning("rules_not_read", reason=error.message)
+
+    async def aclose(self) -> None:
+        """Stops reading."""
+        if self._follower is not None:
+            self._follower.cancel()
+            await asyncio.gather(self._follower, return_exceptions=True)
+
+    def thinking_max(self, key_id: str, models: Iterable[str]) -> int | None:
+        """The least that the key and the models are allowed; None for no limit."""
+        found = [self._of.get((MODEL, model, "thinking_max")) for model in models]
+        found.append(self._of.get((KEY, key_id, "thinking_max")))
+        return min((int(value) for value in found if value is not None), default=None)
+
+    def caching(self, tenant_id: str) -> Caching | None:
+        """Whether a tenant's answers are given again, and for what."""
+        kind = self._of.get((TENANT, tenant_id, "cache"))
+        if kind is None:
+            return None
+        share = float(self._of.get((TENANT, tenant_id, "cache_share"), "0"))
+        return Caching(kind == "all", round(share * MILLION))
+
+    def guard(self, tenant_id: str, models: Iterable[str]) -> str | None:
+        """`mask` or `refuse`, the stricter of all that hold."""
+        found = {self._of.get((MODEL, model, "guard")) for model in models}
+        found.add(self._of.get((TENANT, tenant_id, "guard")))
+        return next((kind for kind in reversed(GUARDS) if kind in found), None)
+
+
+def decide(
+    connection: Connection, kind: str, owner_id: str, name: str, value: str, *, actor: Who
+) -> None:
+    """Makes a rule, or takes it back where the value is empty or "none". Raises BadRequest."""
+    if kind not in NAMES.get(name, ()):
+        raise BadRequest(f"There is no rule '{name}' of a {kind}.", param=name)
+    if value in ("", "none"):
+        queries.remove(connection, kind, owner_id, name)
+        audit.note(connection, actor, f"{kind}.rule", owner_id, f"{name}: none")
+        return
+    kept = _CHECKS[name](value)
+    row = RuleRow(owner_kind=kind, owner_id=owner_id, name=name, value=kept, created_us=now_us())
+    queries.put(connection, row)
+    audit.note(connection, actor, f"{kind}.rule", owner_id, f"{name}: {kept}")
+
+
+def of_owner(connection: Connection, kind: str, owner_id: str) -> dict[str, str]:
+    """The rules of one owner, by name."""
+    rows = queries.every(connection)
+    return {
+        row.name: row.value for row in rows if (row.owner_kind, row.owner_id) == (kind, owner_id)
+    }
+
+
+def _thinking(value: str) -> str:
+    if not (value.isascii() and value.isdigit() and int(value[:9]) <= THINKING_MOST):
+        raise BadRequest(
+            f"A limit of thoughts is 0 to {THINKING_MOST} tokens.", param="thinking_max"
+        )
+    return str(int(value))
+
+
+def _share(value: str) -> str:
+    try:
+        share = float(value)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise BadRequest("A share of the price lies between 0 and 1.", param="cache_share")
+    return f"{share:.6f}".rstrip("0").rstrip(".")
+
+
+def _one_of(name: str, values: tuple[str, ...]) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in values:
+            raise BadRequest(f"'{name}' can be {', '.join(values)} or none.", param=name)
+        return value
+
+    return check
+
+
+_CHECKS: dict[str, Callable[[str], str]] = {
+    "thinking_max": _thinking,
+    "cache": _one_of("cache", CACHES),
+    "cache_share": _share,
+    "guard": _one_of("guard", GUARDS),
+}
