@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
-from msgspec import Struct
 
 from haneul import __version__
 from haneul.base.config import LOOPBACK
@@ -20,7 +19,8 @@ from haneul.base.errors import BadRequest, NotAllowed, NotAuthenticated, NotFoun
 from haneul.base.units import MILLION, Moment, now_us
 from haneul.chips.chip import Chip
 from haneul.console.pages import Page
-from haneul.openapi.document import document
+from haneul.openapi.bodies import LogIn, ModelName
+from haneul.openapi.document import encoded
 from haneul.services.acting import actor_of
 from haneul.services.anthropic import pages as anthropic
 from haneul.services.audit_pages import AuditPages
@@ -53,18 +53,6 @@ CSP = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     b"connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
-
-
-class ModelName(Struct, frozen=True, forbid_unknown_fields=True):
-    """A body that names a model."""
-
-    model: str
-
-
-class LogIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """A body that holds a key."""
-
-    key: str
 
 
 class Api:
@@ -146,7 +134,8 @@ class Api:
         await call.answer(200, text, CONTENT_TYPE.encode())
 
     async def openapi(self, call: Call) -> None:
-        await _json(call, document())
+        """The description of every address."""
+        await call.answer(200, encoded(), JSON)
 
     # models
     async def models(self, call: Call) -> None:

@@ -1,1 +1,1 @@
-"""The public API as a promise: tables of its addresses, fields, headers; /openapi.json from them."""
+"""The public API as a promise: tables of addresses, fields and headers, and what they make."""

@@ -132,7 +132,9 @@ GIVEN = (
     ),
     Header(name="content-type", text="Of the answer.", is_always=True),
     Header(
-        name="content-length", text="Of a whole answer; a stream has none.", unit="bytes",
+        name="content-length",
+        text="Of a whole answer; a stream has none.",
+        unit="bytes",
         schema=WHOLE,
     ),
     Header(name="transfer-encoding", text="`chunked`, of a stream."),
@@ -147,11 +149,11 @@ GIVEN = (
 )
 # What goes with every request that engines are asked for, and with its answer.
 ASKING = ("x-haneul-app", "x-haneul-priority", "idempotency-key")
-ASKED = tuple(
-    header.name
-    for header in GIVEN
-    if header.name.startswith(("x-ratelimit-", "x-haneul-"))
-) + ("idempotent-replayed", "original-request")
+ASKED = (
+    *(each.name for each in GIVEN if each.name.startswith(("x-ratelimit-", "x-haneul-"))),
+    "idempotent-replayed",
+    "original-request",
+)
 EVERYWHERE = ("x-request-id", "openai-processing-ms")
 
 

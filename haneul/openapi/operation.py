@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from haneul.base.errors import HaneulError
 
@@ -31,7 +31,7 @@ class Header(Struct, frozen=True, kw_only=True):
     name: str
     text: str
     unit: str = ""
-    schema: Schema = {"type": "string"}
+    schema: Schema = field(default_factory=lambda: {"type": "string"})
     is_always: bool = False  # sent, or needed
 
 
@@ -44,10 +44,10 @@ class Operation(Struct, frozen=True, kw_only=True):
     scope: str = ANY  # that a key needs, or OPEN
     body: Any = None  # the struct that reads the request
     form: Schema | None = None  # a multipart form instead
-    is_body_optional: bool = False
-    others: str = "refused"  # what becomes of fields that are not known: refused, forwarded, ignored
+    forwards: tuple[str, ...] = ()  # fields of a chat that go on as they came
+    others: Literal["refused", "forwarded"] = "refused"  # fields that are not known
     rules: tuple[Schema, ...] = ()  # that hold between fields
-    answer: Any = None  # the struct that a good answer is of; None: nothing in it
+    answer: Any = None  # the struct that a good answer is of, or several; None: nothing in it
     media: str = JSON  # of that answer
     streams: str = ""  # media type of a streamed answer
     also: tuple[int, ...] = ()  # other statuses with the same answer
@@ -55,7 +55,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     takes: tuple[str, ...] = ()  # headers, by name
     gives: tuple[str, ...] = ()
     errors: tuple[type[HaneulError], ...] = ()  # beside those of every address: see errors.py
-    shape: Shape = "Error"  # of errors
+    shapes: tuple[Shape, ...] = ("Error",)  # of errors
 
     @property
     def names(self) -> list[str]:
