@@ -8,6 +8,7 @@ from functools import lru_cache
 from haneul.api import Api
 from haneul.base.config import LOOPBACK
 from haneul.base.errors import MethodNotAllowed, NotAllowed, NotFound
+from haneul.openapi.addresses import methods_at
 from haneul.services.call import Call
 from haneul.services.chat import Gateway
 from haneul.services.dialect import Errors
@@ -34,6 +35,14 @@ class Server:
 
     async def _answer(self, call: Call) -> None:
         self._check_host(call)
+        try:
+            await self._dispatch(call)
+        except MethodNotAllowed:
+            allowed = methods_at(call.path) or ["GET", "HEAD"]  # the page's files
+            call.extra_headers.append((b"allow", ", ".join(allowed).encode()))
+            raise
+
+    async def _dispatch(self, call: Call) -> None:
         path, method = call.path, call.method
         if (dialect := self._dialects.at.get(path)) is not None:
             if method != "POST":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
+
 from haneul.openapi import anthropic, ollama, openai, own, ranking
 from haneul.openapi.operation import Operation
 
@@ -22,6 +25,21 @@ FIELDS: dict[type, dict[str, str]] = {
     **ollama.FIELDS,
     **own.FIELDS,
 }
+
+
+def methods_at(path: str) -> list[str]:
+    """The methods that a path takes, HEAD with GET; none where nothing is described."""
+    fitting = [each for each in OPERATIONS if _pattern(each.address).fullmatch(path)]
+    nearest = max((each.address for each in fitting), key=len, default="")
+    methods = {each.method for each in fitting if each.address == nearest}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
+
+
+@lru_cache(maxsize=256)
+def _pattern(address: str) -> re.Pattern[str]:
+    """What stands last may hold slashes, as names of models do."""
+    last = re.sub(r"\\{\w+\\}$", ".+", re.escape(address))
+    return re.compile(re.sub(r"\\{\w+\\}", "[^/]+", last))
 
 
 def fields_of(kind: type) -> dict[str, str]:

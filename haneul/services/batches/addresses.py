@@ -116,6 +116,8 @@ class BatchAddresses:
     async def get(self, call: Call) -> None:
         """How far a batch is."""
         key = await self._who(call)
+        if call.path.endswith("/cancel"):
+            raise MethodNotAllowed(f"{call.path} takes POST.")
         await self._answer(call, await self._find(key, call.path.removeprefix(BELOW)))
 
     async def listed(self, call: Call) -> None:
