@@ -21,6 +21,7 @@ from haneul.base.errors import (
     TooLarge,
 )
 from haneul.base.ids import new_id
+from haneul.base.log import REQUEST
 from haneul.base.units import Moment
 from haneul.services.dialect import Errors
 from haneul.services.keys import Key
@@ -119,6 +120,7 @@ class Call:
         self._task = asyncio.get_running_loop().create_task(self._run(answer))
 
     async def _run(self, answer: Callable[[Call], Awaitable[None]]) -> None:
+        REQUEST.set(self.id)  # of this task alone
         try:
             await answer(self)
         finally:

@@ -52,6 +52,11 @@ class Ledger:
         self._thread.start()
 
     @property
+    def waiting(self) -> int:
+        """Records that the database has yet to take."""
+        return self._waiting.qsize()
+
+    @property
     def is_behind(self) -> bool:
         """Whether so many records wait that no request should be taken."""
         return self._waiting.qsize() > WAITING_MAX

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -35,27 +35,31 @@ SUMS = (
 TIMES = (
     ("haneul_time_to_first_token_seconds", "From the request's arrival"),
     ("haneul_request_duration_seconds", "From the request's arrival"),
+    ("haneul_time_per_output_token_seconds", "Of a stream, after its first token"),
 )
+GAPS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5)
 _BOUNDS_US = tuple(round(1e6 * bound) for bound in SECONDS)
+_GAPS_US = tuple(round(1e6 * bound) for bound in GAPS)
 
 
 class Times:
     """How many took how long."""
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(_BOUNDS_US) + 1)
+    def __init__(self, bounds_us: tuple[int, ...] = _BOUNDS_US) -> None:
+        self.counts = [0] * (len(bounds_us) + 1)
         self.sum_us = 0
+        self._bounds_us = bounds_us
 
-    def add(self, took_us: int) -> None:
-        self.counts[bisect_left(_BOUNDS_US, took_us)] += 1
-        self.sum_us += took_us
+    def add(self, took_us: int, times: int = 1) -> None:
+        self.counts[bisect_left(self._bounds_us, took_us)] += times
+        self.sum_us += took_us * times
 
-    def buckets(self) -> list[tuple[str, float]]:
+    def buckets(self, scale: float = 1e6) -> list[tuple[str, float]]:
         """So many took at most so long, as Prometheus wants it."""
         total, found = 0, []
-        for bound, count in zip([*map(float, SECONDS), float("inf")], self.counts, strict=True):
+        for bound, count in zip([*self._bounds_us, None], self.counts, strict=True):
             total += count
-            found.append(("+Inf" if bound == float("inf") else str(bound), float(total)))
+            found.append(("+Inf" if bound is None else str(bound / scale), float(total)))
         return found
 
 
@@ -65,7 +69,7 @@ class Series:
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()  # by state
         self.prompt = self.cached = self.completion = self.cost_nano = 0
-        self.first_token, self.duration = Times(), Times()
+        self.first_token, self.duration, self.gap = Times(), Times(), Times(_GAPS_US)
 
 
 class Metrics(Collector):
@@ -75,6 +79,7 @@ class Metrics(Collector):
         self.registry = CollectorRegistry()
         self.registry.register(self)
         self.rejected: Counter[str] = Counter()  # requests without a valid key, by error code
+        self.watchers: list[Callable[[RequestRow], None]] = []  # told of what is counted
         self._series: dict[tuple[str, str], Series] = {}
         self._targets: list[Target] = []
         self._in_flight = 0
@@ -94,6 +99,11 @@ class Metrics(Collector):
         series.duration.add(row.finished_us - row.received_us)
         if row.first_token_us is not None:
             series.first_token.add(row.first_token_us - row.received_us)
+            if row.is_stream and row.completion_tokens > 1:
+                took_us = row.finished_us - row.first_token_us
+                series.gap.add(took_us // (row.completion_tokens - 1))
+        for watcher in self.watchers:
+            watcher(row)
 
     def text(self, targets: Iterable[Target], in_flight: int) -> bytes:
         """The page, with the state of every engine as it is now."""
@@ -133,7 +143,9 @@ class Metrics(Collector):
     def _timed(self) -> Iterator[Metric]:
         families = [HistogramMetricFamily(name, text, labels=BY_MODEL) for name, text in TIMES]
         for labels, one in self._series.items():
-            for family, times in zip(families, (one.first_token, one.duration), strict=True):
+            for family, times in zip(
+                families, (one.first_token, one.duration, one.gap), strict=True
+            ):
                 family.add_metric(labels, times.buckets(), sum_value=times.sum_us / 1e6)
         yield from families
 

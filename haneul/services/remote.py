@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Protocol, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -54,6 +55,11 @@ class Transport(Protocol):
         """What the engine said, without our key to it where it repeats that."""
         ...
 
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """The host and port that are asked; None for a socket of this machine."""
+        ...
+
 
 class PlainTransport:
     """Over a Unix socket or plain http."""
@@ -73,6 +79,10 @@ class PlainTransport:
 
     def without_key(self, data: bytes) -> bytes:
         return _without_key(data, self._headers)
+
+    @property
+    def server(self) -> tuple[str, int] | None:
+        return (self._to.host, self._to.port) if not self._to.uds else None
 
 
 class TlsReply:
@@ -150,6 +160,11 @@ class TlsTransport:
 
     def without_key(self, data: bytes) -> bytes:
         return _without_key(data, self._headers)
+
+    @property
+    def server(self) -> tuple[str, int] | None:
+        parts = urlsplit(self._url)
+        return (parts.hostname or "", parts.port or 443)
 
 
 def _without_key(data: bytes, headers: Headers) -> bytes:
