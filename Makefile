@@ -29,8 +29,9 @@ check: $(VENV)/.installed-dev ## format, lint, types, shape, size of the base in
 format: $(VENV)/.installed-dev
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-docs: $(VENV)/.installed-dev ## docs/cli.md from the commands' own help
+docs: $(VENV)/.installed-dev ## docs/cli.md from the commands' own help, docs/reference from the code
 	@$(BIN)/python tests/cli_reference.py > docs/cli.md
+	@$(BIN)/python tests/api_reference.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import api_reference
+import msgspec
 import pytest
 from cli_reference import render, walk
 
 from haneul.base import errors
 from haneul.base.config import Config
 from haneul.cli.main import haneul
-from haneul.openapi.document import ADDRESSES
+from haneul.openapi import headers
+from haneul.openapi.addresses import FIELDS, OPERATIONS, fields_of
+from haneul.openapi.errors import every, said
 
 ROOT = Path(__file__).parent.parent
 API = (ROOT / "docs/api.md").read_text()
@@ -41,21 +45,41 @@ def test_the_readmes_have_the_same_code():
     assert english == korean
 
 
-def test_every_address_is_documented():
-    for method, address, _, _ in ADDRESSES:
-        assert f"`{method.upper()} {address}" in API, address
+def test_the_reference_is_what_the_tables_make():
+    folder = ROOT / "docs/reference"
+    there = {path.name: path.read_text() for path in folder.glob("*")}
+    assert there == api_reference.render(), "run 'make docs'"
 
 
-def test_every_code_a_client_can_see_is_documented():
-    seen = {
-        kind.code
-        for kind in vars(errors).values()
-        if isinstance(kind, type)
-        and issubclass(kind, errors.HaneulError)
-        and not issubclass(kind, errors.CommandError)
-    }
-    internal = {"internal_error", "conflict", "service_unavailable"}
-    assert {code for code in seen - internal if f"`{code}`" not in API} == set()
+def test_every_field_of_a_request_says_what_becomes_of_it():
+    bodies = {each.body for each in OPERATIONS if each.body is not None}
+    for body in bodies:
+        fields = {field.encode_name for field in msgspec.structs.fields(body)}
+        assert fields_of(body).keys() == fields, body.__name__
+    used = {base for body in bodies for base in body.__mro__}
+    parts = {kind for kind in FIELDS.keys() - used if kind.__name__ != "Options"}
+    assert parts == set(), "told, but of no request"
+
+
+def test_every_header_in_the_code_is_told():
+    """Names in bytes that look like headers, in what reads requests and writes answers."""
+    sources = [*ROOT.glob("haneul/*.py"), *ROOT.glob("haneul/services/**/*.py")]
+    text = "\n".join(path.read_text() for path in sources)
+    seen = set(re.findall(r'headers(?:\.get\(|\[)b"([a-z-]+)"', text))
+    seen |= set(re.findall(r'\(b"([a-z-]+)", ', text))
+    seen |= set(re.findall(r'= b"((?:x|anthropic|idempotency)-[a-z-]+)"', text))
+    seen |= set(re.findall(r'b"([a-z][a-z-]+[a-z]): ', text))
+    seen |= set(re.findall(r"[rn]((?:x|openai)-[a-z-]+): ", text))
+    told = {header.name for header in (*headers.TAKEN, *headers.GIVEN)}
+    others = {"event", "data", "http", "requests", "tokens"}  # events' fields, kinds of rates
+    made = {name for name in seen - told - others if not name.startswith("x-ratelimit-")}
+    assert len(seen) > 15
+    assert made == set()
+
+
+def test_every_error_says_what_to_do():
+    assert len(every()) > 20
+    assert [kind.__name__ for kind in every() if not all(said(kind))] == []
 
 
 def test_the_tree_of_errors_is_drawn_as_it_is():

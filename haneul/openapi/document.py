@@ -139,7 +139,7 @@ def _responses(operation: Operation, found: Schemas, shared: Shared) -> dict[str
     by_status: dict[int, list[type[HaneulError]]] = {}
     for kind in errors.of(operation):
         by_status.setdefault(kind.status, []).append(kind)
-    if operation.errors == errors.ASKING:
+    if operation.errors[: len(errors.ASKING)] == errors.ASKING:
         by_status[errors.UNSUPPORTED_MEDIA] = []
     shapes = [{"$ref": REF.format(name=name)} for name in operation.shapes]
     for status, kinds in sorted(by_status.items()):
@@ -154,7 +154,7 @@ def _responses(operation: Operation, found: Schemas, shared: Shared) -> dict[str
 
 
 def _codes(kinds: list[type[HaneulError]]) -> str:
-    told = [f"`{kind.code}`: {errors.meaning(kind)}" for kind in kinds]
+    told = [f"`{kind.code}`: {errors.said(kind)[0]}" for kind in kinds]
     return " ".join(told) or "What the engine refused."
 
 

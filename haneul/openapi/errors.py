@@ -87,9 +87,10 @@ def of(operation: Operation) -> list[type[HaneulError]]:
     return sorted(kinds, key=lambda kind: (kind.status, kind.code))
 
 
-def meaning(kind: type[HaneulError]) -> str:
+def said(kind: type[HaneulError]) -> tuple[str, str]:
     """What an error says where nothing more is known, and what to do about it."""
-    return " ".join(inspect.cleandoc(kind.__doc__ or "").split())
+    first, _, rest = inspect.cleandoc(kind.__doc__ or "").partition("\n")
+    return first, " ".join(rest.split())
 
 
 def scope_said(scope: str) -> str:

@@ -55,6 +55,7 @@ TAKEN = (
     Header(name="if-none-match", text="Of the page's files: 304 where they have not changed."),
     Header(name="host", text="On loopback only loopback's own names are answered."),
     Header(name="x-forwarded-proto", text="`https` makes the page's cookie `Secure`."),
+    Header(name="x-forwarded-for", text="Kept in the audit as where an act came from."),
 )
 GIVEN = (
     Header(
@@ -113,6 +114,12 @@ GIVEN = (
         text="Until all of them are there again, as `1.250s`.",
         unit="seconds",
         schema=SECONDS,
+    ),
+    Header(
+        name="x-haneul-thinking-max",
+        text="How much the answer was allowed to think, where somebody bounded it.",
+        unit="tokens",
+        schema=WHOLE,
     ),
     Header(name="x-haneul-engine", text="The engine that was asked, by its name."),
     Header(

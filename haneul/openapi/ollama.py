@@ -110,13 +110,16 @@ class Version(Struct, kw_only=True):
     version: str
 
 
-def _asking(path: str, text: str, body: type, answer: type, streams: str) -> Operation:
+def _asking(
+    path: str, text: str, body: type, answer: type, streams: str = "", spared: str = ""
+) -> Operation:
     return Operation(
         method="POST",
         address=path,
         text=text,
         scope="infer",
         body=body,
+        spared=(spared,) if spared else (),
         answer=answer,
         streams=streams,
         takes=ASKING,
@@ -137,7 +140,7 @@ def _refused(method: str, path: str, why: str) -> Operation:
 
 
 OPERATIONS = (
-    _asking("/api/chat", "Answers a chat.", wire.OllamaChat, OllamaAnswer, LINES),
+    _asking("/api/chat", "Answers a chat.", wire.OllamaChat, OllamaAnswer, LINES, "messages"),
     _asking(
         "/api/generate",
         "Answers a prompt, or continues a text.",
@@ -145,9 +148,13 @@ OPERATIONS = (
         OllamaText,
         LINES,
     ),
-    _asking("/api/embed", "Turns texts into vectors.", wire.OllamaEmbed, OllamaVectors, ""),
+    _asking("/api/embed", "Turns texts into vectors.", wire.OllamaEmbed, OllamaVectors),
     _asking(
-        "/api/embeddings", "Turns a text into a vector.", wire.OllamaEmbeddings, OllamaVector, ""
+        "/api/embeddings",
+        "Turns a text into a vector.",
+        wire.OllamaEmbeddings,
+        OllamaVector,
+        spared="prompt",
     ),
     Operation(
         method="GET",

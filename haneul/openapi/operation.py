@@ -44,6 +44,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     scope: str = ANY  # that a key needs, or OPEN
     body: Any = None  # the struct that reads the request
     form: Schema | None = None  # a multipart form instead
+    spared: tuple[str, ...] = ()  # lists and texts of the body that may be empty or left out
     forwards: tuple[str, ...] = ()  # fields of a chat that go on as they came
     others: Literal["refused", "forwarded"] = "refused"  # fields that are not known
     rules: tuple[Schema, ...] = ()  # that hold between fields

@@ -89,6 +89,9 @@ def _complete(components: dict[str, Schema], operation: Operation) -> None:
     schema = components[operation.body.__name__]
     chat = components[ChatRequest.__name__]["properties"] if operation.forwards else {}
     schema["properties"] |= {name: chat[name] for name in operation.forwards}
+    for name in operation.spared:
+        schema["required"].remove(name)
+        schema["properties"][name].pop("minItems", None)
     if operation.others == "refused":
         schema["additionalProperties"] = False
     if operation.rules:
