@@ -1,7 +1,7 @@
 """Every address beside the hot path: models, usage, the page's log-in, health, metrics.
 
-The addresses under /haneul/v1/ are haneul's own; docs/api.md lists them, /openapi.json describes
-them, and a test holds the three together.
+The addresses under /haneul/v1/ are haneul's own; haneul/openapi/own.py describes them, and tests
+hold what is served to what is described.
 """
 
 from __future__ import annotations
