@@ -41,6 +41,7 @@ from haneul.services.batches.files import Files
 from haneul.services.batches.room import Room
 from haneul.services.batches.worker import Worker
 from haneul.services.bill import Biller
+from haneul.services.cache.answers import Answers
 from haneul.services.call import FAIL_S, Calls
 from haneul.services.chat import Gateway
 from haneul.services.customs import Customs
@@ -130,9 +131,13 @@ class Cloud:
         stack.push_async_callback(self.targets.aclose)
         replays = Replays(self.database)
         stack.push_async_callback(replays.aclose)
-        rules = Rules(self.database)
-        stack.push_async_callback(rules.aclose)
-        await rules.follow()
+        self.rules = Rules(self.database)
+        stack.push_async_callback(self.rules.aclose)
+        await self.rules.follow()
+        self.cached = Answers(
+            self.database, room_bytes=config.cache_max_bytes, age_s=config.cache_age_s
+        )
+        stack.push_async_callback(self.cached.aclose)
         self.gateway = Gateway(
             config,
             keyring=Keyring(self.database, read_pepper(config.home)),
@@ -142,7 +147,7 @@ class Cloud:
             biller=Biller(flights, self.ledger, self.metrics, config.currency),
             calls=calls,
             replays=replays,
-            customs=Customs(rules),
+            customs=Customs(self.rules, self.cached),
         )
         self.appraiser = Appraiser(
             config,
@@ -196,6 +201,7 @@ class Cloud:
         retention = Retention(
             [
                 kept.forget,
+                self.cached.forget,
                 files.forget,
                 self.batches.forget,
                 Keeping(self.database, config.audit_days).forget,

@@ -55,6 +55,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     responses_days: Annotated[int, Meta(ge=1, le=3650)] = 30  # kept after its last use
     responses_max_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 256 << 20  # kept for a key
 
+    cache_max_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 256 << 20  # of kept answers
+    cache_age_s: Annotated[float, Meta(gt=0, le=31 * 86_400)] = 86_400  # the oldest that is given
+
     files_days: Annotated[int, Meta(ge=1, le=3650)] = 30  # files live, and batches once ended
     file_max_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 64 << 20  # of one file
     files_max_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 1 << 30  # of all of a key

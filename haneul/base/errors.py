@@ -24,6 +24,7 @@ HaneulError                 500  internal_error
 │  └─ NotEnoughMemory       503  insufficient_memory
 ├─ EngineFailed             502  engine_failed           an engine broke its protocol
 ├─ DeadlineExceeded         504  deadline_exceeded       a hop outlived its deadline
+├─ NotCached                504  not_cached              only a kept answer was wanted
 └─ CommandError             -    what the command line prints; exit code 1
    ├─ BrokenFile            -    a model file that lies about itself
    ├─ FetchFailed           -    nothing came from a source
@@ -279,6 +280,15 @@ class DeadlineExceeded(HaneulError):
     """
 
     status, code = 504, "deadline_exceeded"
+
+
+class NotCached(HaneulError):
+    """There is no kept answer to this request.
+
+    `only-if-cached` in x-haneul-cache wants no other; leave it out to have one computed.
+    """
+
+    status, code = 504, "not_cached"
 
 
 class CommandError(HaneulError):

@@ -81,6 +81,7 @@ class Call:
         self.gone = False
         self.expired: HaneulError | None = None
         self.extra_headers: list[tuple[bytes, bytes]] = []
+        self.at_end: Callable[[], None] | None = None  # called when its task has ended
         self.limits = b""  # lines of the head that tell the client its rates
         self.wants_body = False
         self._line = line
@@ -124,6 +125,8 @@ class Call:
         try:
             await answer(self)
         finally:
+            if self.at_end is not None:
+                self.at_end()
             if not self.gone:
                 if not self.is_answered:
                     self._line.abort()

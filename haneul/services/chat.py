@@ -30,7 +30,7 @@ from haneul.services.accounts import Accounts
 from haneul.services.ask import Ask
 from haneul.services.bill import Bill, Biller
 from haneul.services.call import JSON, Call, Calls
-from haneul.services.choice import FALLBACK
+from haneul.services.choice import CACHE, FALLBACK
 from haneul.services.customs import Customs, Way
 from haneul.services.dialect import Dialect
 from haneul.services.gate import Full
@@ -191,7 +191,8 @@ class Gateway:
                 else:
                     with await target.leaders.turn(request.ask) as turn:
                         await self._at(request, target, turn)
-                retries.worked(target)
+                if reason != CACHE:
+                    retries.worked(target)
                 if len(targets) > 1:
                     self.router.learn(request.ask.model, request.bill.counters)
                 return

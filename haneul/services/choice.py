@@ -19,6 +19,7 @@ CHEAPEST = "cheapest"
 AFFINITY = "affinity"
 FALLBACK = "fallback"
 ONLY = "only"
+CACHE = "cache"
 REASONS = {
     OWN_FREE: "own hardware was free",
     OWN_QUEUE: "own hardware, where the wait was short enough",
@@ -27,6 +28,7 @@ REASONS = {
     AFFINITY: "of equals the one that read such prompts before",
     FALLBACK: "the better ones failed or were paused",
     ONLY: "the only one",
+    CACHE: "it answered the same before, and that answer was kept",
 }
 
 UNKNOWN_NANO = 1 << 62  # where a price is not known: after all that are

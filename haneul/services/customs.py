@@ -11,13 +11,16 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from haneul.base.units import MILLION
 from haneul.services import choice, thinking
 from haneul.services.ask import Ask
+from haneul.services.cache.answers import HIT, MISS, Answers
+from haneul.services.cache.given import giving
 from haneul.services.call import Call
 from haneul.services.dialect import Dialect
 from haneul.services.keys import Key
 from haneul.services.router import Plan
-from haneul.services.rules import Rules
+from haneul.services.rules import Caching, Rules
 from haneul.services.targets import Target
 
 
@@ -32,8 +35,9 @@ class Way(NamedTuple):
 class Customs:
     """The rules, and what carries them out."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, answers: Answers) -> None:
         self._rules = rules
+        self._answers = answers
 
     def concerns(self, ask: Ask) -> bool:
         """Whether anything may have to be done to a request."""
@@ -42,7 +46,26 @@ class Customs:
     async def clear(self, call: Call, key: Key, way: Way) -> Way:
         """The request as it may go on. Raises HaneulError where it may not."""
         names = {way.ask.model, *(target.model for target in way.plan.targets)}
-        return self._bounded(call, key, names, way)
+        way = self._bounded(call, key, names, way)
+        caching = self._rules.caching(key.tenant_id)
+        return way if caching is None else await self._cached(call, key, caching, way)
+
+    async def _cached(self, call: Call, key: Key, caching: Caching, way: Way) -> Way:
+        """To the answer that is kept, or so that its answer will be."""
+        wish = self._answers.wish(call, way.ask, caching)
+        if wish is None:
+            return way
+        kept = await self._answers.look(call, key, way.ask, way.plan, wish)
+        if kept is not None:
+            call.limits += HIT % kept.age_s
+            share = way.ask.share_millionths * caching.share_millionths // MILLION
+            ask = replace(way.ask, share_millionths=share, shape=None)
+            targets = [giving(kept.target, ask, kept.body)]
+            return way._replace(ask=ask, plan=Plan(targets, choice.CACHE))
+        call.limits += MISS
+        recorder = self._answers.recorder(way.dialect, key, way.ask)
+        ask = replace(way.ask, shape=recorder.shape(way.ask.shape))
+        return way._replace(dialect=recorder, ask=ask)
 
     def _bounded(self, call: Call, key: Key, names: set[str], way: Way) -> Way:
         """With as many thoughts as it may have."""

@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from haneul.base.errors import BadRequest, HaneulError
 from haneul.base.log import logger
 from haneul.base.units import MILLION, now_us
-from haneul.store import audit
+from haneul.store import audit, cached
 from haneul.store import rules as queries
 from haneul.store.audit import Who
 from haneul.store.database import Database
@@ -110,6 +110,8 @@ def decide(
         raise BadRequest(f"There is no rule '{name}' of a {kind}.", param=name)
     if value in ("", "none"):
         queries.remove(connection, kind, owner_id, name)
+        if name == "cache":
+            cached.forget_tenant(connection, owner_id)
         audit.note(connection, actor, f"{kind}.rule", owner_id, f"{name}: none")
         return
     kept = _CHECKS[name](value)

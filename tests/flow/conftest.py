@@ -47,7 +47,7 @@ from haneul.testing.postgres import Postgres
 SERVE = Path(__file__).parent / "serve_cloud.py"
 SLOWNESS = float(os.environ.get("HANEUL_TEST_SLOWNESS", "3"))  # of a busy machine, for deadlines
 PRICE_IN, PRICE_CACHED, PRICE_OUT = "0.103", "0.011", "0.407"  # per million, so that costs round
-ENGINE_TERMS = ("price", "own_slots", "shares_prefixes")
+ENGINE_TERMS = ("price", "own_slots", "shares_prefixes", "thinking_field")
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -115,7 +115,7 @@ class RunningCloud:
         url: str,
         models: tuple[str, ...],
         price: tuple[str, str, str] = (PRICE_IN, PRICE_CACHED, PRICE_OUT),
-        **terms: int,
+        **terms: Any,
     ) -> None:
         """What `haneul engines add` does."""
         row = msgspec.structs.replace(engine_row(name, url, models), **terms)
