@@ -19,7 +19,6 @@ from typing import Any
 
 import msgspec
 
-
 REQUEST: ContextVar[str] = ContextVar("request", default="")  # the request that is answered
 KEYS = re.compile(r"(?<!\w)(sk-hn-\w{8}|sk-\w{0,4}|(?i:bearer )|haneul_session=)[\w.~+/=-]{8,}")
 

@@ -20,6 +20,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from haneul.services.targets import EMBEDDED, Target
+from haneul.services.telemetry.watch import Story, Trial
 from haneul.store.ledger import RequestRow
 
 FIRST_TOKEN = (
@@ -123,14 +124,26 @@ class VllmNames(Collector):
         targets: Callable[[], list[Target]],
         caches: Callable[[], dict[tuple[str, str], float]],
     ) -> None:
-        self.reasons: dict[str, str] = {}  # why an answer ended, by request, until it is counted
         self._targets = targets
         self._caches = caches
         self._counted: dict[tuple[str, str], Counted] = {}
 
-    def count(self, row: RequestRow) -> None:
+    def opened(self, story: Story) -> None:
+        """Nothing is counted yet."""
+
+    def trying(self, story: Story, trial: Trial) -> None:
+        """Nor here."""
+
+    def tried(self, story: Story, trial: Trial) -> None:
+        """Nor here."""
+
+    def ended(self, story: Story) -> None:
+        """It is counted already."""
+
+    def counted(self, row: RequestRow, story: Story | None) -> None:
         """Books one terminal record of a request that reached an engine."""
-        reason = self.reasons.pop(row.id, None) or FINISHED.get(row.state, "stop")
+        said = story.finished[0] if story and story.finished else ""
+        reason = FINISHED.get(row.state) or ("length" if said == "length" else "stop")
         if row.engine and row.model:
             self._counted.setdefault((row.model, row.engine), Counted()).add(row, reason)
 

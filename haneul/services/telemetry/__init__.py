@@ -1,0 +1,1 @@
+"""What watchers are told of requests, and OpenTelemetry as one of them."""
