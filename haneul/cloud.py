@@ -43,7 +43,6 @@ from haneul.services.batches.worker import Worker
 from haneul.services.bill import Biller
 from haneul.services.cache.answers import Answers
 from haneul.services.call import FAIL_S, Calls
-from haneul.services.chat import Gateway
 from haneul.services.customs import Customs
 from haneul.services.flights import Flights
 from haneul.services.keyring import Keyring
@@ -60,6 +59,7 @@ from haneul.services.rules import Rules
 from haneul.services.sessions import Sessions
 from haneul.services.targets import Target, Targets
 from haneul.services.tei import Tei
+from haneul.services.telemetry.outside import Outside
 from haneul.services.tune.background import Background
 from haneul.store import ledger as ledger_queries
 from haneul.store.database import Database, open_database
@@ -138,8 +138,15 @@ class Cloud:
             self.database, room_bytes=config.cache_max_bytes, age_s=config.cache_age_s
         )
         stack.push_async_callback(self.cached.aclose)
-        self.gateway = Gateway(
+        self.outside = Outside(
             config,
+            metrics=self.metrics,
+            database=self.database,
+            ledger=self.ledger,
+            targets=self.targets,
+        )
+        stack.push_async_callback(self.outside.aclose)
+        self.gateway = self.outside.gateway(
             keyring=Keyring(self.database, read_pepper(config.home)),
             sessions=Sessions(),
             accounts=Accounts(self.database, self.ledger.flush),
@@ -212,7 +219,7 @@ class Cloud:
             self.gateway,
             database=self.database,
             ledger=self.ledger,
-            metrics=self.metrics,
+            outside=self.outside,
             chips=self.chips,
             pages=read_pages(),
             default_model=lambda: self.default_model,
