@@ -31,13 +31,14 @@ from haneul.services.key_pages import KeyPages
 from haneul.services.keyring import from_app, require
 from haneul.services.keys import read_pepper
 from haneul.services.ledger import Ledger
-from haneul.services.metrics import CONTENT_TYPE, Metrics
+from haneul.services.metrics import CONTENT_TYPE
 from haneul.services.ollama import pages as ollama
 from haneul.services.ollama.library import Library
 from haneul.services.replica import READY
 from haneul.services.routes import show as show_route
 from haneul.services.sessions import COOKIE, LIFE_S, PAGE_HEADER
 from haneul.services.targets import Target
+from haneul.services.telemetry.outside import Outside
 from haneul.store import audit
 from haneul.store import ledger as ledger_queries
 from haneul.store.audit import Actor
@@ -64,7 +65,7 @@ class Api:
         *,
         database: Database,
         ledger: Ledger,
-        metrics: Metrics,
+        outside: Outside,
         chips: list[Chip],
         pages: dict[str, Page],
         default_model: Callable[[], str],
@@ -74,7 +75,7 @@ class Api:
         self.gateway = gateway
         self.database = database
         self.ledger = ledger
-        self.metrics = metrics
+        self.outside = outside
         self.chips = chips
         self.pages = pages
         self.default_model = default_model
@@ -130,7 +131,7 @@ class Api:
         """Counts for Prometheus; beyond loopback they need a key with the scope 'usage'."""
         if self.gateway.config.host not in LOOPBACK:
             require(await self.gateway.who(call), "usage")
-        text = self.metrics.text(self.gateway.targets.every(), len(self.gateway.calls))
+        text = await self.outside.page(len(self.gateway.calls))
         await call.answer(200, text, CONTENT_TYPE.encode())
 
     async def openapi(self, call: Call) -> None:
