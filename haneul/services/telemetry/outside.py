@@ -1,4 +1,4 @@
-"""All that is seen of a running cloud from outside: /metrics, telemetry, a line for each request."""
+"""What is seen of a running cloud from outside: /metrics, telemetry, a line for each request."""
 
 from __future__ import annotations
 
