@@ -29,8 +29,9 @@ from haneul.services.chat import APP, Gateway
 from haneul.services.invoice_pages import InvoicePages, seen_by, show_budgets
 from haneul.services.key_pages import KeyPages
 from haneul.services.keyring import from_app, require
-from haneul.services.keys import read_pepper
+from haneul.services.keys import Key, read_pepper
 from haneul.services.ledger import Ledger
+from haneul.services.mcp import pages as mcp
 from haneul.services.metrics import CONTENT_TYPE
 from haneul.services.ollama import pages as ollama
 from haneul.services.ollama.library import Library
@@ -87,6 +88,7 @@ class Api:
         self.anthropic = anthropic.Pages(gateway)
         library = Library(gateway, database=database, refresh=refresh)
         self.ollama = ollama.Pages(gateway, library)
+        self.mcp = mcp.Pages(gateway, database=database, ledger=ledger, models=self._seen)
 
     def routes(self) -> dict[str, dict[str, Handler]]:
         """Address to method to handler; an address ending in '/' takes everything below it."""
@@ -95,6 +97,7 @@ class Api:
             **pages,
             **self.anthropic.routes(),
             **self.ollama.routes(),
+            **self.mcp.routes(),
             **self.more,
             "/healthz": {"GET": self.healthz},
             "/readyz": {"GET": self.readyz},
@@ -145,13 +148,16 @@ class Api:
             await self.anthropic.models(call)
             return
         key = await self.gateway.who(call)
-        data = [
+        await _json(call, {"object": "list", "data": self._seen(key)})
+
+    def _seen(self, key: Key) -> list[dict[str, Any]]:
+        """The models and routes that a key may use."""
+        seen = [
             show_target(target)
             for target in self.gateway.targets.every()
             if key.models is None or key.models & {target.model, target.upstream_model}
         ]
-        data += [show_route(route) for route in self.gateway.router.routes(key)]
-        await _json(call, {"object": "list", "data": data})
+        return seen + [show_route(route) for route in self.gateway.router.routes(key)]
 
     async def model(self, call: Call) -> None:
         if anthropic.VERSION in call.headers:

@@ -20,12 +20,14 @@ UNKNOWN = {
     "forwarded": "Fields that are not here go on to a remote engine byte by byte; the embedded one "
     "refuses them by name.",
     "refused": "Fields that are not here are refused by name.",
+    "ignored": "Fields that are not here mean nothing.",
 }
 SHAPES = {
     "Error": "OpenAI's",
     "AnthropicError": "Anthropic's",
     "OllamaError": "Ollama's",
     "TeiError": "text-embeddings-inference's",
+    "McpError": "JSON-RPC's",
 }
 
 
@@ -89,6 +91,8 @@ def _answer(operation: Operation) -> str:
         said += f"; streamed as `{operation.streams}`"
     for status in operation.also:
         said += f"; **{status}** the same"
+    for status in operation.empty:
+        said += f"; **{status}** nothing"
     if operation.gives:
         said += ". With " + ", ".join(f"`{name}`" for name in operation.gives)
     return said + "."

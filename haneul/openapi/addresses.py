@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from haneul.openapi import anthropic, ollama, openai, own, ranking
+from haneul.openapi import anthropic, mcp, ollama, openai, own, ranking
 from haneul.openapi.operation import Operation
 
 FAMILIES: dict[str, tuple[Operation, ...]] = {
@@ -13,6 +13,7 @@ FAMILIES: dict[str, tuple[Operation, ...]] = {
     "Order": ranking.OPERATIONS,
     "Anthropic": anthropic.OPERATIONS,
     "Ollama": ollama.OPERATIONS,
+    "MCP": mcp.OPERATIONS,
     "haneul": own.OPERATIONS,
 }
 OPERATIONS: tuple[Operation, ...] = tuple(
@@ -23,6 +24,7 @@ FIELDS: dict[type, dict[str, str]] = {
     **ranking.FIELDS,
     **anthropic.FIELDS,
     **ollama.FIELDS,
+    **mcp.FIELDS,
     **own.FIELDS,
 }
 

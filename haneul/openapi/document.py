@@ -136,6 +136,8 @@ def _responses(operation: Operation, found: Schemas, shared: Shared) -> dict[str
             **({"content": content} if content else {}),
         }
     }
+    for status in operation.empty:
+        told[str(status)] = {"description": "Taken.", "headers": _headers([*headers.EVERYWHERE])}
     by_status: dict[int, list[type[HaneulError]]] = {}
     for kind in errors.of(operation):
         by_status.setdefault(kind.status, []).append(kind)

@@ -41,11 +41,25 @@ TEI_ERROR: Schema = {
     "properties": {"error": TEXT, "error_type": TEXT},
     "required": ["error", "error_type"],
 }
+MCP_ERROR: Schema = {
+    "type": "object",
+    "properties": {
+        "jsonrpc": {"const": "2.0"},
+        "id": {"type": "null"},
+        "error": {
+            "type": "object",
+            "properties": {"code": {"type": "integer"}, "message": TEXT, "data": {}},
+            "required": ["code", "message"],
+        },
+    },
+    "required": ["jsonrpc", "id", "error"],
+}
 SHAPES: dict[str, Schema] = {
     "Error": ERROR,
     "AnthropicError": ANTHROPIC_ERROR,
     "OllamaError": OLLAMA_ERROR,
     "TeiError": TEI_ERROR,
+    "McpError": MCP_ERROR,
 }
 
 EVERYWHERE: tuple[type[HaneulError], ...] = (

@@ -11,7 +11,7 @@ from haneul.base.errors import HaneulError
 OPEN = "open"  # to everybody
 ANY = "any key"
 Schema = dict[str, Any]
-Shape = Literal["Error", "AnthropicError", "OllamaError", "TeiError"]
+Shape = Literal["Error", "AnthropicError", "OllamaError", "TeiError", "McpError"]
 JSON = "application/json"
 EVENTS = "text/event-stream"
 LINES = "application/x-ndjson"
@@ -46,12 +46,13 @@ class Operation(Struct, frozen=True, kw_only=True):
     form: Schema | None = None  # a multipart form instead
     spared: tuple[str, ...] = ()  # lists and texts of the body that may be empty or left out
     forwards: tuple[str, ...] = ()  # fields of a chat that go on as they came
-    others: Literal["refused", "forwarded"] = "refused"  # fields that are not known
+    others: Literal["refused", "forwarded", "ignored"] = "refused"  # fields that are not known
     rules: tuple[Schema, ...] = ()  # that hold between fields
     answer: Any = None  # the struct that a good answer is of, or several; None: nothing in it
     media: str = JSON  # of that answer
     streams: str = ""  # media type of a streamed answer
     also: tuple[int, ...] = ()  # other statuses with the same answer
+    empty: tuple[int, ...] = ()  # statuses with none
     query: tuple[Query, ...] = ()
     takes: tuple[str, ...] = ()  # headers, by name
     gives: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from haneul.services import openai
 from haneul.services.anthropic.dialect import MESSAGES, Anthropic
 from haneul.services.dialect import Dialect, Errors
+from haneul.services.mcp.wire import Errors as McpErrors
 from haneul.services.ollama.told import Errors as OllamaErrors
 from haneul.services.rerank import Rerank
 
@@ -42,5 +43,5 @@ def every(more: Mapping[str, Dialect] | None = None) -> Dialects:
             "/v2/rerank": rerank,  # as Cohere's newer clients ask
             **(more or {}),
         },
-        errors_below={MESSAGES: anthropic, "/api/": OllamaErrors()},
+        errors_below={MESSAGES: anthropic, "/api/": OllamaErrors(), "/mcp": McpErrors()},
     )

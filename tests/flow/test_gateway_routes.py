@@ -46,6 +46,7 @@ OTHERS = {
     ("GET", "/v1/models"): ANY,
     ("GET", "/v1/models/"): ANY,
     ("GET", "/haneul/v1/me"): ANY,
+    ("POST", "/mcp"): ANY,  # its tools need the scopes of what they do
     ("GET", "/api/tags"): ANY,
     ("GET", "/api/ps"): ANY,
     ("POST", "/api/show"): ANY,
