@@ -4,7 +4,8 @@ HaneulError                 500  internal_error
 ├─ BadRequest               400  invalid_request_error   the request cannot be understood
 │  ├─ UnknownField          400  unknown_parameter       a field this engine does not honour
 │  ├─ ContextTooLong        400  context_length_exceeded
-│  └─ UnsupportedValue      400  unsupported_value
+│  ├─ UnsupportedValue      400  unsupported_value
+│  └─ PersonalData          400  personal_data           a guard lets none of it through
 ├─ NotAuthenticated         401  invalid_api_key
 ├─ NotAllowed               403  permission_denied
 ├─ NotFound                 404  not_found
@@ -25,6 +26,7 @@ HaneulError                 500  internal_error
 ├─ EngineFailed             502  engine_failed           an engine broke its protocol
 ├─ DeadlineExceeded         504  deadline_exceeded       a hop outlived its deadline
 ├─ NotCached                504  not_cached              only a kept answer was wanted
+├─ GuardUnavailable         503  guard_unavailable       what a guard needs is not installed
 └─ CommandError             -    what the command line prints; exit code 1
    ├─ BrokenFile            -    a model file that lies about itself
    ├─ FetchFailed           -    nothing came from a source
@@ -109,6 +111,15 @@ class ContextTooLong(BadRequest):
     """
 
     code = "context_length_exceeded"
+
+
+class PersonalData(BadRequest):
+    """The request holds personal data, which a guard does not let through.
+
+    Take it out; the message says of which kind it is, and how much there is.
+    """
+
+    status, code = 400, "personal_data"
 
 
 class NotAuthenticated(HaneulError):
@@ -280,6 +291,15 @@ class DeadlineExceeded(HaneulError):
     """
 
     status, code = 504, "deadline_exceeded"
+
+
+class GuardUnavailable(HaneulError):
+    """A guard is switched on, but what it needs is not installed here: pip install haneul[guard].
+
+    Nothing is passed on unguarded; who runs the cloud installs it, or switches the guard off.
+    """
+
+    status, code = 503, "guard_unavailable"
 
 
 class NotCached(HaneulError):

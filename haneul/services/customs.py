@@ -18,6 +18,8 @@ from haneul.services.cache.answers import HIT, MISS, Answers
 from haneul.services.cache.given import giving
 from haneul.services.call import Call
 from haneul.services.dialect import Dialect
+from haneul.services.guard.guard import MASKED, Guards
+from haneul.services.guard.restoring import Restoring
 from haneul.services.keys import Key
 from haneul.services.router import Plan
 from haneul.services.rules import Caching, Rules
@@ -38,6 +40,7 @@ class Customs:
     def __init__(self, rules: Rules, answers: Answers) -> None:
         self._rules = rules
         self._answers = answers
+        self._guards = Guards()
 
     def concerns(self, ask: Ask) -> bool:
         """Whether anything may have to be done to a request."""
@@ -46,9 +49,18 @@ class Customs:
     async def clear(self, call: Call, key: Key, way: Way) -> Way:
         """The request as it may go on. Raises HaneulError where it may not."""
         names = {way.ask.model, *(target.model for target in way.plan.targets)}
+        if (kind := self._rules.guard(key.tenant_id, names)) is not None:
+            way = await self._guarded(call, kind, way)
         way = self._bounded(call, key, names, way)
         caching = self._rules.caching(key.tenant_id)
         return way if caching is None else await self._cached(call, key, caching, way)
+
+    async def _guarded(self, call: Call, kind: str, way: Way) -> Way:
+        """Without the personal data that it holds, which comes back in its answer."""
+        guarded = await self._guards.of(kind).before(way.ask)
+        call.limits += MASKED % (guarded.ask.masked or 0)
+        dialect = Restoring(way.dialect, guarded.values) if guarded.values else way.dialect
+        return way._replace(dialect=dialect, ask=guarded.ask)
 
     async def _cached(self, call: Call, key: Key, caching: Caching, way: Way) -> Way:
         """To the answer that is kept, or so that its answer will be."""
