@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from haneul.base import errors
+from haneul.openapi import rules
 from haneul.openapi.errors import ASKING as FAILS
 from haneul.openapi.errors import MODEL, READING
 from haneul.openapi.headers import ASKED, ASKING
@@ -74,6 +75,7 @@ OPERATIONS = (
         text="Answers a chat in Anthropic's protocol, whole or streamed.",
         scope="infer",
         body=MessagesRequest,
+        rules=(rules.EFFORT, rules.CHOSEN, rules.TOOLS),
         answer=AnthropicMessage,
         streams=EVENTS,
         takes=(*ASKING, *VERSIONS),
@@ -87,6 +89,7 @@ OPERATIONS = (
         text="Counts a prompt's tokens as its engine cuts them; embedded models only.",
         scope="infer",
         body=CountRequest,
+        rules=(rules.EFFORT, rules.CHOSEN, rules.TOOLS),
         answer=InputTokens,
         takes=VERSIONS,
         errors=(*READING, *MODEL, errors.UnsupportedValue, errors.EngineFailed),

@@ -7,13 +7,15 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType
 
 from haneul.base import errors
+from haneul.openapi import rules
 from haneul.openapi.errors import ASKING as FAILS
 from haneul.openapi.errors import MODEL, READING
 from haneul.openapi.headers import ASKED, ASKING
-from haneul.openapi.operation import LINES, OPEN, Operation
+from haneul.openapi.operation import LINES, OPEN, Operation, Schema
 from haneul.services.ollama import wire
 
 Count = int | UnsetType
+ASKED_SO = (rules.UNCUT, rules.SCORED, rules.PREDICTED)
 
 
 class Told(Struct, kw_only=True):
@@ -111,7 +113,13 @@ class Version(Struct, kw_only=True):
 
 
 def _asking(
-    path: str, text: str, body: type, answer: type, streams: str = "", spared: str = ""
+    path: str,
+    text: str,
+    body: type,
+    answer: type,
+    streams: str = "",
+    spared: str = "",
+    also: tuple[Schema, ...] = (rules.WHOLE,),
 ) -> Operation:
     return Operation(
         method="POST",
@@ -120,6 +128,7 @@ def _asking(
         scope="infer",
         body=body,
         spared=(spared,) if spared else (),
+        rules=also,
         answer=answer,
         streams=streams,
         takes=ASKING,
@@ -140,13 +149,16 @@ def _refused(method: str, path: str, why: str) -> Operation:
 
 
 OPERATIONS = (
-    _asking("/api/chat", "Answers a chat.", wire.OllamaChat, OllamaAnswer, LINES, "messages"),
+    _asking(
+        "/api/chat", "Answers a chat.", wire.OllamaChat, OllamaAnswer, LINES, "messages", ASKED_SO
+    ),
     _asking(
         "/api/generate",
         "Answers a prompt, or continues a text.",
         wire.OllamaGenerate,
         OllamaText,
         LINES,
+        also=(*ASKED_SO, rules.NO_TEMPLATE),
     ),
     _asking("/api/embed", "Turns texts into vectors.", wire.OllamaEmbed, OllamaVectors),
     _asking(
@@ -185,6 +197,7 @@ OPERATIONS = (
         text="Fetches a model, telling how far it is.",
         scope="admin",
         body=wire.OllamaPull,
+        rules=(rules.SECURE,),
         answer=Status,
         streams=LINES,
         errors=(*READING, errors.NotFound, errors.UnsupportedValue, errors.NotEnoughMemory),

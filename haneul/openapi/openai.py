@@ -5,6 +5,7 @@ from __future__ import annotations
 from haneul.base import errors
 from haneul.base.wire import ChatRequest, CompletionRequest, EmbeddingRequest, Sampling
 from haneul.openapi import openai_answers as answers
+from haneul.openapi import rules
 from haneul.openapi.errors import ASKING as FAILS
 from haneul.openapi.errors import READING
 from haneul.openapi.headers import ASKED, ASKING
@@ -17,20 +18,6 @@ from haneul.services.batches.file_addresses import SECONDS_MAX, SECONDS_MIN
 from haneul.services.responses.addresses import ITEMS_MAX, ITEMS_USUAL
 from haneul.services.responses.request import FORWARDED, ResponseRequest
 
-STREAMED: Schema = {
-    "if": {"properties": {"stream_options": {"type": "object"}}, "required": ["stream_options"]},
-    "then": {"properties": {"stream": {"const": True}}, "required": ["stream"]},
-}
-ONE_LENGTH: Schema = {
-    "not": {
-        "properties": {
-            "max_tokens": {"type": "integer"},
-            "max_completion_tokens": {"type": "integer"},
-        },
-        "required": ["max_tokens", "max_completion_tokens"],
-    }
-}
-NOT_THESE: Schema = {"properties": {"n_predict": False, "max_new_tokens": False}}
 AFTER: Schema = {"type": "string"}
 ORDER: Schema = {"enum": ["asc", "desc"], "default": "desc"}
 FORM: Schema = {
@@ -69,7 +56,7 @@ OPERATIONS = (
         scope="infer",
         body=ChatRequest,
         others="forwarded",
-        rules=(STREAMED, ONE_LENGTH, NOT_THESE),
+        rules=(rules.STREAMED, rules.ONE_LENGTH, rules.LENGTHS, rules.BEST_OF),
         answer=answers.ChatCompletion,
         streams=EVENTS,
         takes=ASKING,
@@ -83,7 +70,7 @@ OPERATIONS = (
         scope="infer",
         body=CompletionRequest,
         others="forwarded",
-        rules=(STREAMED, NOT_THESE),
+        rules=(rules.STREAMED, rules.LENGTHS, rules.BEST_OF),
         answer=answers.TextCompletion,
         streams=EVENTS,
         takes=ASKING,
@@ -97,7 +84,7 @@ OPERATIONS = (
         scope="infer",
         body=EmbeddingRequest,
         others="forwarded",
-        rules=(NOT_THESE,),
+        rules=(rules.LENGTHS,),
         answer=answers.Vectors,
         takes=ASKING,
         gives=ASKED,
@@ -110,7 +97,7 @@ OPERATIONS = (
         scope="infer",
         body=ResponseRequest,
         forwards=tuple(sorted(FORWARDED)),
-        rules=(STREAMED,),
+        rules=(rules.STREAMED, rules.RESPONSE),
         answer=answers.Response,
         streams=EVENTS,
         takes=ASKING,
@@ -199,6 +186,7 @@ OPERATIONS = (
         text="Has a file of requests answered when there is room.",
         scope="infer",
         body=BatchRequest,
+        rules=(rules.BATCH,),
         answer=answers.Batch,
         errors=(*NOT_FOUND, *READING, errors.UnsupportedValue, errors.RateLimited),
     ),

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from haneul.openapi import rules
 from haneul.openapi.errors import ASKING as FAILS
 from haneul.openapi.headers import ASKED, ASKING
 from haneul.openapi.openai_answers import Ranking, TeiScore
-from haneul.openapi.operation import Operation, Schema
+from haneul.openapi.operation import Operation
 from haneul.services.rerank import RerankRequest
 from haneul.services.tei import TeiRequest
 
-TEXTS: Schema = {
-    "properties": {
-        "documents": {
-            "items": {
-                "anyOf": [
-                    {"type": "string"},
-                    {"properties": {"text": {"type": "string"}}, "required": ["text"]},
-                ]
-            }
-        }
-    }
-}
 JINA = Operation(
     method="POST",
     address="/v1/rerank",
@@ -30,7 +19,7 @@ JINA = Operation(
     scope="infer",
     body=RerankRequest,
     others="forwarded",
-    rules=(TEXTS,),
+    rules=(rules.TEXTS,),
     answer=Ranking,
     takes=ASKING,
     gives=ASKED,
@@ -47,6 +36,7 @@ OPERATIONS = (
         text="Puts texts in order, as text-embeddings-inference does.",
         scope="infer",
         body=TeiRequest,
+        rules=(rules.WHOLE,),
         answer=list[TeiScore],
         takes=ASKING,
         gives=ASKED,
