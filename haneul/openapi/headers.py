@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from haneul.openapi.operation import Header, Schema
 from haneul.services.chat import PRIORITIES
-from haneul.services.mcp.wire import ASSUMED, VERSIONS
+from haneul.services.mcp.wire import VERSION
 
 WHOLE: Schema = {"type": "string", "pattern": "^[0-9]+$"}
 SECONDS: Schema = {"type": "string", "pattern": r"^[0-9]+\.[0-9]{3}s$"}
@@ -46,8 +46,8 @@ TAKEN = (
     Header(name="anthropic-beta", text="Without effect."),
     Header(
         name="mcp-protocol-version",
-        text=f"Of the Model Context Protocol; {ASSUMED} unless said.",
-        schema={"enum": list(VERSIONS)},
+        text="Of the Model Context Protocol, after its greeting.",
+        schema={"const": VERSION},
     ),
     Header(name="origin", text="Of `/mcp`: a page of another origin is refused."),
     Header(name="content-type", text="Of a form, its boundary; JSON is read without it."),

@@ -72,7 +72,8 @@ class Pages:
         """Answers a request, with its result. Raises Refused."""
         match message.method:
             case "initialize":
-                given = _hello(wire.params(message, wire.Hello))
+                wire.params(message, wire.Hello)
+                given = _hello()
             case "ping":
                 given = {}
             case "tools/list":
@@ -122,11 +123,10 @@ def _told(given: Any) -> dict[str, Any]:
     return wire.text(msgspec.json.encode(given).decode(), given)
 
 
-def _hello(hello: wire.Hello) -> dict[str, Any]:
-    """Who answers, in the client's version of the protocol, or else in our newest."""
-    said = hello.protocol_version
+def _hello() -> dict[str, Any]:
+    """Who answers. A client of another version may go on in ours, or leave."""
     return {
-        "protocolVersion": said if said in wire.VERSIONS else wire.VERSIONS[0],
+        "protocolVersion": wire.VERSION,
         "capabilities": {"tools": {}},
         "serverInfo": {"name": "haneul", "title": "haneul", "version": __version__},
         "instructions": INSTRUCTIONS,
@@ -147,11 +147,11 @@ def _check_origin(call: Call) -> None:
 
 
 def _check_version(call: Call) -> None:
-    said = call.headers.get(VERSION, wire.ASSUMED.encode()).decode("latin-1")
-    if said not in wire.VERSIONS:
+    """What comes after the greeting says the version that was agreed on; older clients do not."""
+    said = call.headers.get(VERSION)
+    if said is not None and said != wire.VERSION.encode():
         raise BadRequest(
-            f"The protocol is spoken here in {' and '.join(wire.VERSIONS)}.",
-            param=VERSION.decode(),
+            f"The protocol is spoken here in its version {wire.VERSION}.", param=VERSION.decode()
         )
 
 

@@ -13,8 +13,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from haneul.base.errors import BadRequest, HaneulError
 from haneul.services import strict
 
-VERSIONS = ("2025-06-18", "2025-03-26")  # the newest first
-ASSUMED = "2025-03-26"  # of a client that does not say
+VERSION = "2025-06-18"
 PARSE_ERROR, INVALID_REQUEST, NO_METHOD, INVALID_PARAMS, INTERNAL = (
     -32700,
     -32600,
