@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# The Debian packages that the tests need: Chromium for the page, PostgreSQL for the second store.
+# The Debian packages that the tests need: Chromium for the page, PostgreSQL for the second store,
+# Prometheus for its promtool, which tries the alert rules.
 # Installed where this user may, named plainly where not.
 set -euo pipefail
 
 needed=()
 command -v chromium >/dev/null && command -v chromedriver >/dev/null || needed+=(chromium chromium-driver)
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || needed+=(postgresql)
+command -v promtool >/dev/null || needed+=(prometheus)
 [ ${#needed[@]} -eq 0 ] && exit 0
 
 if [ "$(id -u)" -eq 0 ]; then run=""; elif sudo -n true 2>/dev/null; then run="sudo"; else
