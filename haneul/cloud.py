@@ -48,6 +48,7 @@ from haneul.services.flights import Flights
 from haneul.services.keyring import Keyring
 from haneul.services.keys import read_pepper
 from haneul.services.ledger import Ledger, recover
+from haneul.services.media.addresses import MediaAddresses
 from haneul.services.metrics import Metrics
 from haneul.services.replays import Replays
 from haneul.services.responses.addresses import ResponseAddresses
@@ -225,6 +226,7 @@ class Cloud:
             default_model=lambda: self.default_model,
             refresh=self.roster.refresh,
             more={
+                **MediaAddresses(self.gateway).routes(),
                 **ResponseAddresses(self.gateway, kept).routes(),
                 **FileAddresses(self.gateway, files, file_max_bytes=config.file_max_bytes).routes(),
                 **BatchAddresses(

@@ -363,6 +363,8 @@ class Client:
 def _head(to: Address, method: str, path: str, length: int, headers: Mapping[str, str]) -> bytes:
     lines = [f"{method} {to.prefix}{path} HTTP/1.1", f"host: {to.host}"]
     if length or method == "POST":
-        lines += [f"content-length: {length}", "content-type: application/json"]
+        lines.append(f"content-length: {length}")
+        if "content-type" not in headers:
+            lines.append("content-type: application/json")
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

@@ -36,6 +36,10 @@ class Ask(Struct, frozen=True, kw_only=True):
     share_millionths: int = 1_000_000  # of the price: less for work that may wait
     thinking_max: int | None = None  # tokens of thought at most: see services.thinking
     masked: int | None = None  # pieces of personal data: see services.guard
+    unit: str | None = None  # what is billed beside tokens: see services.media
+    units_max: int = 0
+    content_type: str | None = None  # of the engine's body, where it is no JSON
+    heard: Any = None  # makes the reply that is delivered of the engine's
     shape: Any = None  # makes an engine's body of the one that all would get
     billed: Any = None  # makes its bill, where that is not kept as all others are
     client: Any = None  # what the dialect remembers of the client's own request

@@ -173,6 +173,7 @@ class Bill:
             cached=counters.cached_tokens,
             completion=counters.completion_tokens,
             reasoning=counters.reasoning_tokens,
+            units=counters.units,
         )
 
     def __enter__(self) -> Self:
@@ -229,6 +230,7 @@ class Biller:
                 offer.rates,
                 prompt_max=offer.prompt_max,
                 completion_max=(each or 0) * ask.answers,
+                units_max=ask.units_max,
             )
             for offer in offers
         )
@@ -272,10 +274,13 @@ class Biller:
             share_millionths=ask.share_millionths,
             thinking_max=ask.thinking_max,
             masked=ask.masked,
+            unit=ask.unit,
             finished_us=call.received_us,
         )
         opened = Opened(
-            row=row, rates=rates_of(price, ask.share_millionths), hour_nano=target.hour_nano
+            row=row,
+            rates=rates_of(price, ask.share_millionths, unit=ask.unit),
+            hour_nano=target.hour_nano,
         )
         return Offer(target, opened, prompt_max(ask, target.context_tokens))
 

@@ -243,12 +243,14 @@ class Gateway:
             body = openai.each_usage(body)
         reply = await target.transport.send("POST", ask.route.path, body=body, headers=headers)
         if reply.status == 200:
-            return reply
+            return reply if ask.heard is None else ask.heard(reply)
         async with reply:
             raise engine_error(reply, await reply.read(ERROR_MAX_BYTES), target)
 
     def _headers(self, request: Request, target: Target) -> Headers:
         """What the engine is told beside the request."""
+        if request.ask.content_type is not None:
+            return {"content-type": request.ask.content_type}
         return request.terms if target.engine == EMBEDDED else NO_HEADERS
 
     async def _deliver(self, request: Request, target: Target, reply: Reply) -> None:

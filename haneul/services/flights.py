@@ -7,7 +7,8 @@ record into the page first and is answered then; the page is freed only after th
 committed that record. So whatever happens, one page or one row is there, and at the next start
 `recover` turns every page left into its row: exactly one terminal record per request.
 
-A page: 0 state, 8 seven counters, 64 the request (length and msgpack), 2048 its terminal record.
+A page: 0 state, 1 units beside tokens, 8 seven counters, 64 the request (length and msgpack),
+2048 its terminal record.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ FREE, OPEN, FINAL = 0, 1, 2
 COUNTERS = struct.Struct("<7q")
 LENGTH = struct.Struct("<H")
 COUNTERS_AT, OPENED_AT, FINAL_AT = 8, 64, 2048
+UNITS_BYTES = COUNTERS_AT - 1
+UNITS_MAX = (1 << 8 * UNITS_BYTES) - 1
 TEXT_MAX = FINAL_AT - OPENED_AT - LENGTH.size
 log = logger("flights")
 
@@ -57,6 +60,7 @@ class Counters(Struct, kw_only=True):
     first_token_us: int = 0
     last_us: int = 0
     busy_us: int = 0
+    units: int = 0  # of what is billed beside tokens
 
     def tokens(self) -> int:
         """Prompt and completion."""
@@ -88,6 +92,8 @@ class Flight:
             counters.last_us,
             counters.busy_us,
         )
+        if counters.units:
+            self._table.put_units(self._at, counters.units)
 
     def finish(self, row: RequestRow) -> None:
         """Keeps the terminal record; from here on the request can be answered."""
@@ -143,6 +149,8 @@ class Flights:
         self.put(at + OPENED_AT, msgspec.msgpack.encode(opened))
         self._free.pop()
         COUNTERS.pack_into(self.memory, at + COUNTERS_AT, 0, 0, 0, 0, 0, 0, 0)
+        if opened.row.unit is not None:
+            self.put_units(at, 0)
         self.memory[at] = OPEN
         return Flight(self, at, opened)
 
@@ -152,6 +160,10 @@ class Flights:
             raise ValueError(f"{len(data)} bytes do not fit a page")
         self.memory[at + LENGTH.size : at + LENGTH.size + len(data)] = data
         LENGTH.pack_into(self.memory, at, len(data))
+
+    def put_units(self, at: int, units: int) -> None:
+        """Behind the state, where few requests have anything."""
+        self.memory[at + 1 : at + COUNTERS_AT] = min(units, UNITS_MAX).to_bytes(UNITS_BYTES)
 
     def release(self, at: int) -> None:
         """Marks a page free."""
@@ -176,22 +188,18 @@ class Flights:
         if self.memory[at] == FINAL:
             return msgspec.msgpack.decode(self._text(at + FINAL_AT), type=RequestRow)
         opened = msgspec.msgpack.decode(self._text(at + OPENED_AT), type=Opened)
-        return aborted(opened, self._counters(at))
+        counters = self._counters(at)
+        if opened.row.unit is not None:
+            counters.units = int.from_bytes(self.memory[at + 1 : at + COUNTERS_AT])
+        return aborted(opened, counters)
 
     def _text(self, at: int) -> bytes:
         (length,) = LENGTH.unpack_from(self.memory, at)
         return self.memory[at + LENGTH.size : at + LENGTH.size + length]
 
     def _counters(self, at: int) -> Counters:
-        return Counters(
-            **dict(
-                zip(
-                    Counters.__struct_fields__,
-                    COUNTERS.unpack_from(self.memory, at + COUNTERS_AT),
-                    strict=True,
-                )
-            )
-        )
+        counted = COUNTERS.unpack_from(self.memory, at + COUNTERS_AT)
+        return Counters(**dict(zip(Counters.__struct_fields__, counted, strict=False)))
 
     def close(self) -> None:
         """Writes the file back and lets another process have it."""
@@ -227,6 +235,7 @@ def terminal(opened: Opened, counters: Counters, **ending: object) -> RequestRow
         cached=counters.cached_tokens,
         completion=counters.completion_tokens,
         reasoning=counters.reasoning_tokens,
+        units=counters.units,
     )
     return msgspec.structs.replace(
         opened.row,
@@ -238,6 +247,7 @@ def terminal(opened: Opened, counters: Counters, **ending: object) -> RequestRow
         busy_us=counters.busy_us,
         hour_nano=round(opened.hour_nano * counters.busy_us / 3_600_000_000),
         first_token_us=counters.first_token_us or None,
+        units=None if opened.row.unit is None else counters.units,
         **ending,
     )
 

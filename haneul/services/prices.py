@@ -20,6 +20,7 @@ class Rates(Struct, frozen=True, rename={"share_millionths": "share"}):  # short
     cached_nano: int = 0
     output_nano: int = 0
     reasoning_nano: int | None = None  # None: as the other tokens of an answer
+    unit_nano: int = 0  # for a million of what is billed beside tokens
     share_millionths: int = MILLION  # of all of these that is paid
 
     @property
@@ -58,8 +59,13 @@ def read_prices(connection: Connection, *, at_us: int) -> PriceList:
     return PriceList(now, later)
 
 
-def rates_of(price: PriceRow | None, share_millionths: int = MILLION) -> Rates:
-    """The rates of a price, or of a share of it; nothing costs nothing until a price is known."""
+def rates_of(
+    price: PriceRow | None, share_millionths: int = MILLION, *, unit: str | None = None
+) -> Rates:
+    """The rates of a price, or of a share of it; nothing costs nothing until a price is known.
+
+    `unit`: what a request is billed for beside tokens, where its price is for that.
+    """
     if price is None:
         return Rates(share_millionths=share_millionths)
     return Rates(
@@ -67,12 +73,13 @@ def rates_of(price: PriceRow | None, share_millionths: int = MILLION) -> Rates:
         price.cached_nano,
         price.output_nano,
         price.reasoning_nano,
+        (price.unit_nano or 0) if unit is not None and price.unit == unit else 0,
         share_millionths,
     )
 
 
 def cost_nano(
-    rates: Rates, *, prompt: int, cached: int, completion: int, reasoning: int = 0
+    rates: Rates, *, prompt: int, cached: int, completion: int, reasoning: int = 0, units: int = 0
 ) -> int:
     """The cost of one request. Cached tokens are part of the prompt; reasoning of the completion.
 
@@ -85,16 +92,17 @@ def cost_nano(
             (cached, rates.cached_nano),
             (completion - thought, rates.output_nano),
             (thought, rates.reasoning_nano or 0),
+            (units, rates.unit_nano),
         ],
         rates.share_millionths,
     )
 
 
-def worst_nano(rates: Rates, *, prompt_max: int, completion_max: int) -> int:
-    """The most a request can cost: nothing of its prompt cached, every token used."""
+def worst_nano(rates: Rates, *, prompt_max: int, completion_max: int, units_max: int = 0) -> int:
+    """The most a request can cost: nothing of its prompt cached, every token and unit used."""
     dearest = max(rates.input_nano, rates.cached_nano)
     tokens = [(prompt_max, dearest), (completion_max, rates.dearest_output_nano)]
-    return token_cost(tokens, rates.share_millionths)
+    return token_cost([*tokens, (units_max, rates.unit_nano)], rates.share_millionths)
 
 
 def affordable_tokens(rates: Rates, *, prompt_max: int, remaining_nano: int, limit: int) -> int:

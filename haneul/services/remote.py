@@ -143,7 +143,7 @@ class TlsTransport:
     async def send(
         self, method: str, path: str, *, body: bytes = b"", headers: Headers = NO_HEADERS
     ) -> Reply:
-        all_headers = {**self._headers, **headers, "content-type": "application/json"}
+        all_headers = {"content-type": "application/json", **self._headers, **headers}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=http.CONNECT_S, sock_read=HEAD_S)
         try:
             response = await self._session.request(

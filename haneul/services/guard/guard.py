@@ -62,13 +62,17 @@ class PersonalGuard:
             for name, raw in ask.body.fields.items()
             if name not in STRUCTURE
         }
+        if ask.content_type is not None:
+            raise UnsupportedValue(
+                "A guard reads what is asked here; it hears no sound.", param="file"
+            )
         _check_readable(fields)
         masks = Masks(self._finder, msgspec.json.encode(fields))
         masked = masks.mask(fields)
         found = sum(masks.counts.values())
         if not found:
             return Guarded(replace(ask, masked=0), {})
-        if self._kind == REFUSE:
+        if self._kind == REFUSE or ask.unit is not None:  # a placeholder is not said or drawn
             raise PersonalData(_said(masks.counts))
         changed = {name: value for name, value in masked.items() if value != fields[name]}
         body = Body(ask.body.replace(**changed))

@@ -1,0 +1,1 @@
+"""Sound and pictures: requests that go on as they came, to the engines that make or hear them."""
