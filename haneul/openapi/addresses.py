@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from haneul.openapi import anthropic, mcp, ollama, openai, own, ranking
+from haneul.openapi import anthropic, mcp, media, ollama, openai, own, ranking
 from haneul.openapi.operation import Operation
 
 FAMILIES: dict[str, tuple[Operation, ...]] = {
     "OpenAI": openai.OPERATIONS,
     "Order": ranking.OPERATIONS,
+    "Media": media.OPERATIONS,
     "Anthropic": anthropic.OPERATIONS,
     "Ollama": ollama.OPERATIONS,
     "MCP": mcp.OPERATIONS,
@@ -22,6 +23,7 @@ OPERATIONS: tuple[Operation, ...] = tuple(
 FIELDS: dict[type, dict[str, str]] = {
     **openai.FIELDS,
     **ranking.FIELDS,
+    **media.FIELDS,
     **anthropic.FIELDS,
     **ollama.FIELDS,
     **mcp.FIELDS,

@@ -34,6 +34,17 @@ TAKEN = (
         schema={"enum": list(PRIORITIES)},
     ),
     Header(
+        name="x-haneul-cache",
+        text="Where a tenant's answers are given again: `no-store` wants none and keeps none, "
+        "`no-cache` wants a new one, `max-age=SECONDS` none that is older, `only-if-cached` no "
+        "other (504 where there is none). Several stand with commas between them.",
+        schema={
+            "type": "string",
+            "pattern": "^(no-store|no-cache|only-if-cached|max-age=[0-9]{1,9})"
+            "(, ?(no-store|no-cache|only-if-cached|max-age=[0-9]{1,9}))*$",
+        },
+    ),
+    Header(
         name="idempotency-key",
         text="A name for the request, of 1 to 255 ASCII characters: sent again within 24 hours it "
         "gets the first answer, byte for byte, and costs nothing.",
@@ -128,11 +139,23 @@ GIVEN = (
         unit="tokens",
         schema=WHOLE,
     ),
+    Header(
+        name="x-haneul-cache",
+        text="`hit`: the answer was given before; `miss`: it was computed, and kept if it may be.",
+        schema={"enum": ["hit", "miss"]},
+    ),
+    Header(name="age", text="Of an answer that was given before.", unit="seconds", schema=WHOLE),
+    Header(
+        name="x-haneul-masked",
+        text="Where a guard looked: how many different pieces of personal data it masked.",
+        unit="pieces",
+        schema=WHOLE,
+    ),
     Header(name="x-haneul-engine", text="The engine that was asked, by its name."),
     Header(
         name="x-haneul-route-reason",
-        text="Why that one: `only`, `own_free`, `own_queue`, `spilled`, `cheapest`, `affinity` or "
-        "`fallback`.",
+        text="Why that one: `only`, `own_free`, `own_queue`, `spilled`, `cheapest`, `affinity`, "
+        "`fallback`, or `cache` where it was not asked again.",
     ),
     Header(
         name="idempotent-replayed",
@@ -162,9 +185,10 @@ GIVEN = (
     Header(name="cache-control", text="Of the page's files: ask again each time."),
 )
 # What goes with every request that engines are asked for, and with its answer.
-ASKING = ("x-haneul-app", "x-haneul-priority", "idempotency-key")
+ASKING = ("x-haneul-app", "x-haneul-priority", "x-haneul-cache", "idempotency-key")
 ASKED = (
     *(each.name for each in GIVEN if each.name.startswith(("x-ratelimit-", "x-haneul-"))),
+    "age",
     "idempotent-replayed",
     "original-request",
 )

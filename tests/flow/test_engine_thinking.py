@@ -1,4 +1,4 @@
-"""A bound on thoughts, kept by the engine itself: a model that thinks for ever comes to its words."""
+"""A bound on thoughts, kept by the engine itself: who thinks for ever comes to the words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of thoughts on the way through the gateway: told, recorded, and kept by whoever answers."""
+"""Limits of thoughts on their way: told, recorded, and kept by whoever answers."""
 
 from __future__ import annotations
 

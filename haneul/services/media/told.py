@@ -24,6 +24,7 @@ from haneul.services.openai import COUNT_MAX
 from haneul.services.remote import Reply
 
 HEARD_MAX_BYTES = 64 << 20  # of an answer whose use is read at its end
+OURS_MS = b"%b-audio-ms" % b"x-haneul"  # what our own engines say; no client sees it
 EVENTS = b"text/event-stream"
 _TIME = re.compile(rb"-->\s*(?:(\d+):)?(\d\d):(\d\d)[.,](\d{3})")
 
@@ -101,7 +102,7 @@ class Passed:
             return min(drawn or self._events(values), self._ask.units_max)
         said = [_seconds(usage.get("seconds")) for usage in usages]
         said += [_seconds(value.get("duration")) for value in values]
-        if (ours := headers.get(b"x-haneul-audio-ms", b"")).isdigit():
+        if (ours := headers.get(OURS_MS, b"")).isdigit():
             said.append(int(ours) * 1000)
         known = [us for us in said if us is not None]
         self.has_usage = self.has_usage or bool(known)

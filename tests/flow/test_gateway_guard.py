@@ -1,0 +1,147 @@
+"""Guards in the gateway: no engine sees what is personal, the client sees it all."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from haneul.services.rules import MODEL, TENANT, decide
+from haneul.services.tenants import create
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+MASKED = "x-haneul-masked"
+TEXT = "I am bob@x.io, call 010-1234-5678."
+
+
+async def rule(cloud, kind, owner, value, name="guard"):
+    await cloud.cloud.database.call(
+        lambda connection: decide(connection, kind, owner, name, value, actor="test")
+    )
+    await cloud.cloud.rules.refresh()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def guarded(cloud):
+    """A key of a tenant whose personal data is masked."""
+    await cloud.cloud.database.call(lambda connection: create(connection, "careful", "", actor="t"))
+    await rule(cloud, TENANT, "careful", "mask")
+    return await cloud.make_key(tenant_id="careful")
+
+
+async def test_an_engine_sees_placeholders_and_the_client_what_they_stand_for(cloud, guarded):
+    fake = await cloud.add_engine(words=["Mail", "[EMAIL_1],", "[PHONE_1]", "[EMAIL_7]"])
+    answer = await cloud.chat(guarded.secret, fake.models[0], TEXT, user="bob@x.io")
+    content = answer.json()["choices"][0]["message"]["content"]
+    assert content == "Mail bob@x.io, 010-1234-5678 [EMAIL_7] "
+    assert answer.headers[MASKED] == "2"
+    sent = fake.seen.bodies[-1]
+    assert sent["messages"][0]["content"] == "I am [EMAIL_1], call [PHONE_1]."
+    assert sent["user"] == "[EMAIL_1]"
+    row = await cloud.row(answer.id)
+    assert (row.masked, row.end_user) == (2, "bob@x.io")
+    nothing = await cloud.chat(guarded.secret, fake.models[0], "hello")
+    assert nothing.headers[MASKED] == "0"
+    assert (await cloud.row(nothing.id)).masked == 0
+
+
+async def test_a_stream_keeps_its_order_and_holds_back_no_more_than_a_placeholder(cloud, guarded):
+    words = ["Ask", "[EMA", "IL", "_1", "] or", "[0]", "then", "[PHO"]
+    pieces = [
+        b"data: "
+        + msgspec.json.encode({"id": "c", "choices": [{"index": 0, "delta": {"content": word}}]})
+        + b"\n\n"
+        for word in words
+    ]
+    end = {"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    pieces += [b"data: " + msgspec.json.encode(end) + b"\n\n", b"data: [DONE]\n\n"]
+    fake = await cloud.add_engine(pieces=tuple(pieces))
+    stream = await cloud.client(guarded.secret).chat.completions.create(
+        model=fake.models[0], messages=[{"role": "user", "content": TEXT}], stream=True
+    )
+    said = [chunk.choices[0].delta.content or "" async for chunk in stream]
+    assert said == ["Ask", "", "", "", "bob@x.io or", "[0]", "then", "", "[PHO"]
+
+
+async def test_every_protocol_is_guarded(cloud, guarded):
+    fake = await cloud.add_engine(words=["To", "[EMAIL_1]"])
+    asked = {
+        "/v1/messages": {"max_tokens": 9, "messages": [{"role": "user", "content": TEXT}]},
+        "/api/chat": {"messages": [{"role": "user", "content": TEXT}]},
+        "/api/generate": {"prompt": TEXT},
+        "/v1/responses": {"input": TEXT, "store": False},
+        "/v1/completions": {"prompt": TEXT, "stream": True},
+    }
+    for path, body in asked.items():
+        answer = await cloud.ask(
+            "POST", path, {"model": fake.models[0], **body}, secret=guarded.secret
+        )
+        assert answer.status == 200, answer.data
+        assert answer.headers[MASKED] == "2"
+        assert b"bob@x.io" in answer.data
+        assert b"bob@x.io" not in fake.seen.raw[-1]
+        assert b"010-1234-5678" not in fake.seen.raw[-1]
+
+
+async def test_a_models_guard_holds_whoever_asks_and_refusing_is_the_stricter(cloud, key, guarded):
+    fake = await cloud.add_engine()
+    await rule(cloud, MODEL, fake.models[0], "refuse")
+    for one in (key, guarded):
+        answer = await cloud.chat(one.secret, fake.models[0], TEXT)
+        assert (answer.status, answer.error()["code"]) == (400, "personal_data")
+        assert "1 EMAIL, 1 PHONE" in answer.error()["message"]
+        assert "bob" not in answer.error()["message"]
+        row = (await cloud.rows(one.key.id))[-1]
+        assert (row.state, row.error_code) == ("refused", "personal_data")
+    assert fake.seen.requests == 0
+    assert (await cloud.chat(key.secret, fake.models[0], "hello")).status == 200
+    other = await cloud.add_engine()
+    assert MASKED not in (await cloud.chat(key.secret, other.models[0], TEXT)).headers
+
+
+async def test_what_differs_only_in_what_is_masked_shares_a_kept_answer(cloud, guarded):
+    fake = await cloud.add_engine(words=["For", "[EMAIL_1]"])
+    await rule(cloud, TENANT, "careful", "deterministic", name="cache")
+    try:
+        answers = [
+            await cloud.chat(guarded.secret, fake.models[0], f"I am {who}@x.io", temperature=0)
+            for who in ("ann", "bob")
+        ]
+    finally:
+        await rule(cloud, TENANT, "careful", "none", name="cache")
+    said = [answer.json()["choices"][0]["message"]["content"] for answer in answers]
+    assert said == ["For ann@x.io ", "For bob@x.io "]
+    assert [answer.headers["x-haneul-cache"] for answer in answers] == ["miss", "hit"]
+    assert fake.seen.requests == 1
+
+
+async def test_a_long_prompt_is_looked_through_without_holding_up_others(cloud, guarded, key):
+    fake = await cloud.add_engine()
+    long = asyncio.create_task(
+        cloud.chat(guarded.secret, fake.models[0], f"{'words and 1234 ' * 20_000}{TEXT}")
+    )
+    short = await cloud.chat(key.secret, fake.models[0])
+    assert short.status == 200
+    assert (await long).headers[MASKED] == "2"
+    assert b"bob@x.io" not in fake.seen.raw[-1] + fake.seen.raw[0]
+
+
+def test_without_the_extra_a_guarded_request_is_refused_and_never_passed():
+    code = (
+        "import sys\n"
+        "sys.modules['phonenumbers'] = None\n"  # as where it is not installed
+        "from haneul.base.errors import GuardUnavailable\n"
+        "from haneul.services.guard.guard import Guards\n"
+        "try:\n"
+        "    Guards().of('mask')\n"
+        "except GuardUnavailable as error:\n"
+        "    print(error.status, error.code, error.message)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("503 guard_unavailable A guard is switched on")
+    assert "haneul[guard]" in done.stdout
