@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 
 import click
 from sqlalchemy import Connection
 
-from haneul.base.errors import BadRequest
+from haneul.base.errors import BadRequest, GuardUnavailable
 from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.show import print_json, print_table
 from haneul.services import keys as keys_service
@@ -55,6 +56,7 @@ def set_model(name: str, thinking_max: str | None, guard: str | None, as_json: b
     """
     check_name(name)
     wanted = {"thinking_max": thinking_max, "guard": guard}
+    _warn(guard)
     _tell(name, database(config()).run(lambda c: _decided(c, MODEL, name, wanted)), as_json)
 
 
@@ -77,6 +79,7 @@ def set_tenant(
 ) -> None:
     """Changes what holds for a tenant's requests; a running cloud follows within seconds."""
     wanted = {"cache": cache, "cache_share": cache_share, "guard": guard}
+    _warn(guard)
 
     def change(connection: Connection) -> dict[str, str]:
         tenants_service.find(connection, tenant)
@@ -110,6 +113,13 @@ def _decided(
     for name, value in said.items():
         decide(connection, kind, owner_id, name, value, actor=actor())
     return of_owner(connection, kind, owner_id)
+
+
+def _warn(guard: str | None) -> None:
+    """Says at once what requests would be refused with."""
+    needed = ("phonenumbers", "stdnum")
+    if guard in GUARDS and not all(map(importlib.util.find_spec, needed)):
+        click.echo(GuardUnavailable().message, err=True)
 
 
 def _tell(name: str, holds: Mapping[str, str], as_json: bool) -> None:

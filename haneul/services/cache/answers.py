@@ -116,7 +116,8 @@ class Answers:
         )
 
     async def aclose(self) -> None:
-        """Returns when every answer is kept."""
+        """Returns when every answer is kept, and its last use noted."""
+        await self._note_uses()
         await asyncio.gather(*self._writing)
 
     def _lead(self, call: Call, group: frozenset[bytes]) -> None:

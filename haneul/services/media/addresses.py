@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from haneul.base.errors import Overloaded
 from haneul.base.units import MILLION
 from haneul.base.wire import Body
 from haneul.services import openai
@@ -32,6 +33,7 @@ from haneul.services.remote import Reply
 from haneul.services.targets import Target
 
 Handler = Callable[[Call], Awaitable[None]]
+UPLOADS_MAX = 32  # at once: each is held whole while it goes on
 READERS = {SPEECH: read_speech, IMAGES: read_image}
 
 
@@ -40,6 +42,7 @@ class MediaAddresses:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._uploads = 0  # under way
 
     def routes(self) -> dict[str, dict[str, Handler]]:
         every = (TRANSCRIPTIONS, TRANSLATIONS, SPEECH, IMAGES)
@@ -49,7 +52,16 @@ class MediaAddresses:
         async def handle(call: Call) -> None:
             await self._gateway.serve(call, Media(route, call, self._gateway.config.answer_s))
 
-        return handle
+        async def upload(call: Call) -> None:
+            if self._uploads >= UPLOADS_MAX:
+                raise Overloaded("Too many sounds are being sent.", retry_after_s=2)
+            self._uploads += 1
+            try:
+                await handle(call)
+            finally:
+                self._uploads -= 1
+
+        return handle if route in READERS else upload
 
 
 class Media(openai.OpenAIErrors):
