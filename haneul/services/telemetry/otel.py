@@ -29,6 +29,7 @@ from haneul.services.telemetry.watch import Story, Trial
 from haneul.store.ledger import RequestRow
 
 SCOPE = "haneul"
+UNNAMED = "unknown_service"  # the SDK's word where nobody named it
 NONE = "none"  # OTEL_TRACES_EXPORTER and OTEL_METRICS_EXPORTER may say so
 SECONDS = (
     *(0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92),
@@ -83,9 +84,10 @@ class Telemetry:
         self._settings = said = settings(environ)
         self._codes = words.codes()
         facts = {"service.version": __version__, "service.instance.id": str(uuid.uuid4())}
-        if not environ.get("OTEL_SERVICE_NAME"):
+        said_resource = Resource.create()  # as the environment says it
+        if str(said_resource.attributes.get("service.name", UNNAMED)).startswith(UNNAMED):
             facts["service.name"] = "haneul"
-        resource = Resource.create().merge(Resource(facts))
+        resource = said_resource.merge(Resource(facts))
         self._w3c = TraceContextTextMapPropagator()
         self._spans = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._queue: SpanQueue | None = None
@@ -195,6 +197,7 @@ class Telemetry:
         if span.is_recording():
             facts = words.root(story)
             span.set_attributes(facts)
+            span.update_name(facts["gen_ai.operation.name"])
             if story.row is not None and story.row.engine and story.row.model:
                 span.update_name(f"{facts['gen_ai.operation.name']} {story.row.model}")
             if self._settings.content:

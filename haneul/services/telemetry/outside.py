@@ -55,8 +55,7 @@ class Outside:
         """The gateway: the plain one where nobody watches."""
         if not self._watchers:
             return Gateway(self._config, **parts)
-        watched = {"watchers": self._watchers, "metrics": self._metrics}
-        return Watched(self._config, **watched, **parts)
+        return Watched(self._config, watchers=self._watchers, metrics=self._metrics, **parts)
 
     async def page(self, in_flight: int) -> bytes:
         """The page for Prometheus, with everything as it is now."""

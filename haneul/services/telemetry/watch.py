@@ -16,6 +16,7 @@ from typing import Any, Protocol, Self
 from msgspec import Struct
 
 from haneul.base import http
+from haneul.base.config import Config
 from haneul.base.errors import HaneulError
 from haneul.services.ask import Ask
 from haneul.services.bill import CLIENT_CLOSED
@@ -83,8 +84,10 @@ class Watcher(Protocol):
 class Watched(Gateway):
     """The gateway with watchers."""
 
-    def __init__(self, *parts: Any, watchers: Sequence[Watcher], metrics: Metrics, **more: Any):
-        super().__init__(*parts, **more)
+    def __init__(
+        self, config: Config, *, watchers: Sequence[Watcher], metrics: Metrics, **parts: Any
+    ) -> None:
+        super().__init__(config, **parts)
         self._watchers = tuple(watchers)
         self._stories: dict[str, Story] = {}
         metrics.watchers.append(self._counted)
