@@ -55,7 +55,7 @@ def spec_of(
     native = native_folder(config.home, chip)
     if not path.is_file() or (chosen.library == NATIVE and native is None):
         chosen, path, native = Setup(), Path(row.path), None
-    many = _many(config, row, chosen.many, native)
+    many = _many(config, row, chosen, native)
     return Spec(
         model=row.name,
         path=path,
@@ -71,17 +71,19 @@ def spec_of(
 
 
 def _many(
-    config: Config, row: ModelRow, setup: Setup | None, native: Path | None
+    config: Config, row: ModelRow, chosen: Setup, native: Path | None
 ) -> dict[str, Any] | None:
     """What the engine is told of its second kernel; None where there is none, or it has no file."""
+    setup = chosen.many
     if setup is None or (setup.library == NATIVE and native is None):
         return None
     path = weights_path(config.home, Path(row.path), row.digest, setup)
     if not path.is_file():
         return None
-    return {
+    told = {
         "kernel": setup.kernel,
         "options": kernel_options(setup, native),
         "threads": config.threads or setup.threads,
         "file": str(path),
     }
+    return told | ({"from": chosen.many_from} if chosen.many_from else {})

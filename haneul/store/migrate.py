@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from haneul.base.errors import CommandError
 
-HEAD = "0007"  # the newest file in migrations/versions; a test holds the two together
+HEAD = "0008"
 FOLDER = Path(__file__).parent / "migrations"
 
 

@@ -356,6 +356,7 @@ tuning = Table(
     Column("load", Text, nullable=False),  # JSON
     Column("took_us", BigInteger, nullable=False),
     Column("created_us", BigInteger, nullable=False),
+    Column("many_from", Integer),
     Index("tuning_newest", "digest", "chip", "versions", "created_us"),
 )
 

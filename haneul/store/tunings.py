@@ -58,6 +58,7 @@ class TuningRow(Struct, frozen=True, kw_only=True):
     load: str  # JSON: the requests it was measured with
     took_us: int
     created_us: int
+    many_from: int | None = None  # streams that the second kernel takes over from, where two are
 
 
 def add(connection: Connection, row: TuningRow, trials: list[TrialRow]) -> None:

@@ -33,7 +33,8 @@ def rows(found: Found, row: ModelRow, *, chip: str, versions: str, purpose: Purp
     tuning_id = new_id("tun")
     ids = {trial.setup.key: new_id("try") for trial in found.trials}
     used = found.choices[purpose]
-    pair = paired(found.choices["single"].trial.setup, found.choices["many"].trial.setup)
+    single, many = (found.choices[kind].trial.setup for kind in ("single", "many"))
+    pair = paired(single, many, found.many_from)
     said = f"both kernels: {show(pair)}" if pair and purpose == "both" else used.why
     tuning = TuningRow(
         id=tuning_id,
@@ -46,6 +47,7 @@ def rows(found: Found, row: ModelRow, *, chip: str, versions: str, purpose: Purp
         single_trial=ids[found.choices["single"].trial.setup.key],
         many_trial=ids[found.choices["many"].trial.setup.key],
         used_trial=ids[used.trial.setup.key],
+        many_from=found.many_from or None,
         said=said,
         load=msgspec.json.encode(found.load).decode(),
         took_us=round(found.took_s * MILLION),
@@ -69,7 +71,8 @@ def setup_for(connection: Connection, digest: str, chip: str, versions: str) -> 
     tuning, used = held
     if tuning.purpose == "both":
         setups = {trial.id: trial.setup for trial in tunings.trials(connection, tuning.id)}
-        pair = paired(read(setups[tuning.single_trial]), read(setups[tuning.many_trial]))
+        single, many = setups[tuning.single_trial], setups[tuning.many_trial]
+        pair = paired(read(single), read(many), tuning.many_from or 0)
         if pair is not None:
             return pair
     return read(used.setup)

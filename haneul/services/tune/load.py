@@ -7,6 +7,7 @@ fresh, so that no cache of an earlier round answers it; every setup gets as many
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from statistics import median
@@ -137,6 +138,17 @@ async def measure(client: Client, load: Load) -> Sample:
         ttft_s=alone.ttft_s,
         together_ttft_s=median(waits_s),
     )
+
+
+async def measure_several(client: Client, load: Load, streams: int) -> float:
+    """Tokens per second of so many streams: the mean of own and of shared beginnings."""
+    own, _ = await _several(
+        client, [words(load.prompt_words) for _ in range(streams)], load.answer_tokens
+    )
+    beginning = words(load.shared_words)
+    alike = [f"{beginning} {words(load.own_words)}" for _ in range(streams)]
+    shared, _ = await _several(client, alike, load.shared_answer_tokens)
+    return math.sqrt(own * shared)
 
 
 def words(count: int) -> str:

@@ -11,7 +11,9 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -25,9 +27,17 @@ from haneul.services.tune import axes, quality
 from haneul.services.tune.axes import Scope
 from haneul.services.tune.candidate import STEPPED_IN, Candidate, Lost
 from haneul.services.tune.chooser import LOSS_MAX, PURPOSES, Choice, Purpose, Trial, choose, score
-from haneul.services.tune.load import FULL_ROUND_S, ROUND_S, Load, fitting_load, measure
+from haneul.services.tune.crossing import COUNTS, crossing
+from haneul.services.tune.load import (
+    FULL_ROUND_S,
+    ROUND_S,
+    Load,
+    fitting_load,
+    measure,
+    measure_several,
+)
 from haneul.services.tune.processes import QUIET_SHARE, Clock, NotQuiet, until_quiet
-from haneul.services.tune.setup import Setup, show
+from haneul.services.tune.setup import Setup, paired, show
 
 ROUNDS = 3
 FINALISTS_PER_PURPOSE = 2
@@ -40,6 +50,7 @@ SCORES_S, FULL_SCORES_S = 15.0, 120.0  # for the quality of one setup
 LATE = "not tried: the time of the search was up"
 log = logger("tune")
 
+T = TypeVar("T")
 SpecOf = Callable[[Setup], Spec]
 Prepare = Callable[[Setup], Awaitable[None]]  # makes the files that a setup needs; raises Lost
 OnNews = Callable[[str], None]
@@ -52,6 +63,7 @@ class Found(Struct, frozen=True, kw_only=True):
     default: Trial
     trials: tuple[Trial, ...]  # all, the default first
     choices: dict[Purpose, Choice]
+    many_from: int  # streams from which on the kernel for several is the better one; 0: no pair
     took_s: float
 
 
@@ -86,6 +98,7 @@ class Search:
         self._words: list[str] = []  # that the default setup takes at the places of the text
         self._spent_s = 0.0
         self._number = 0
+        self._many_from = 0
         self.default = Setup()
 
     async def run(self) -> Found:
@@ -97,6 +110,7 @@ class Search:
             await self._first_rounds(began)
             await self._final_rounds()
             await self._losses()
+            await self._cross()
         finally:
             self._spent_s += time.monotonic() - began
             await self._end_all()
@@ -164,6 +178,26 @@ class Search:
             except EngineFailed as error:
                 self._say(f"{show(setup)}: {error.message}")
 
+    async def _cross(self) -> None:
+        """From where on the better setup for several is that, if it is another kernel's."""
+        assert self._load is not None
+        choices = self._choices()
+        pair = (choices["single"].trial.setup, choices["many"].trial.setup)
+        if paired(*pair) is None:
+            return
+        rates: list[dict[int, float]] = [{}, {}]
+        try:
+            for streams in COUNTS:
+                for setup, found in zip(pair, rates, strict=True):
+                    candidate = await self._candidate(setup)
+                    work = partial(measure_several, candidate.client, self._load, streams)
+                    found[streams] = await self._undisturbed(candidate, work)
+        except Lost as error:
+            self._say(f"from how many streams on two kernels help is unknown: {error.message}")
+            return
+        self._many_from = crossing(*rates, most=self._load.streams)
+        self._say(f"the second kernel is the quicker one from {self._many_from} streams on")
+
     # one setup
     async def _try(self, setup: Setup, *, is_late: bool = False) -> None:
         """The first round of a setup, unless it had one or is the default under its own name."""
@@ -207,22 +241,26 @@ class Search:
     async def _round(self, setup: Setup, candidate: Candidate) -> None:
         """One round that nobody disturbed, noted."""
         assert self._load is not None
+        work = partial(measure, candidate.client, self._load)
+        sample = await self._undisturbed(candidate, work)
+        trial = self._trials[setup.key]
+        self._note(setup, samples=(*trial.samples, sample), memory_bytes=candidate.memory_bytes)
+        self._say(
+            f"{show(setup)}: {sample.single:.1f} tok/s alone, {sample.together:.1f} for "
+            f"{self._load.streams}, {sample.shared:.1f} with a shared beginning"
+        )
+
+    async def _undisturbed(self, candidate: Candidate, work: Callable[[], Awaitable[T]]) -> T:
+        """What a measurement gives at a quiet moment, after some tries. Raises NotQuiet, Lost."""
         for _ in range(DISTURBED_MAX + 1):
             if self._is_quiet_needed:
                 await until_quiet(QUIET_WITHIN_S)
             clock = Clock()
-            sample = await candidate.guarded(measure(candidate.client, self._load))
+            found = await candidate.guarded(work())
             others = clock.others_share()
-            if others > QUIET_SHARE and self._is_quiet_needed:
-                self._say(f"others used {others:.0%} of the processors: once more")
-                continue
-            trial = self._trials[setup.key]
-            self._note(setup, samples=(*trial.samples, sample), memory_bytes=candidate.memory_bytes)
-            self._say(
-                f"{show(setup)}: {sample.single:.1f} tok/s alone, {sample.together:.1f} for "
-                f"{self._load.streams}, {sample.shared:.1f} with a shared beginning"
-            )
-            return
+            if others <= QUIET_SHARE or not self._is_quiet_needed:
+                return found
+            self._say(f"others used {others:.0%} of the processors: once more")
         raise NotQuiet(retry_after_s=60)
 
     async def _check_words(self, setup: Setup, candidate: Candidate) -> None:
@@ -282,17 +320,22 @@ class Search:
         assert self._load is not None
         default = self._trials[self.default.key]
         others = [trial for trial in self._trials.values() if trial is not default]
-        choices = {
-            purpose: choose(default, others, purpose, loss_max=self._loss_max)
-            for purpose in PURPOSES
-        }
         return Found(
             load=self._load,
             default=default,
             trials=(default, *others),
-            choices=choices,
+            choices=self._choices(),
+            many_from=self._many_from,
             took_s=self._spent_s,
         )
+
+    def _choices(self) -> dict[Purpose, Choice]:
+        default = self._trials[self.default.key]
+        others = [trial for trial in self._trials.values() if trial is not default]
+        return {
+            purpose: choose(default, others, purpose, loss_max=self._loss_max)
+            for purpose in PURPOSES
+        }
 
     # engines
     async def _candidate(self, setup: Setup) -> Candidate:

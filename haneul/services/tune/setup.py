@@ -29,6 +29,7 @@ class Setup(Struct, frozen=True, kw_only=True, omit_defaults=True):
     library: str = ""  # NATIVE, or "" for the wheel's
     options: dict[str, Any] = {}  # further ones, by the kernel's own names
     many: Setup | None = None  # of a second kernel, for when many ask at once
+    many_from: int = 0  # answers at once that it takes over from; 0: as the engine does unasked
 
     @property
     def is_lossy(self) -> bool:
@@ -46,7 +47,7 @@ def read(text: str) -> Setup:
     return msgspec.json.decode(text, type=Setup)
 
 
-def paired(single: Setup, many: Setup) -> Setup | None:
+def paired(single: Setup, many: Setup, many_from: int = 0) -> Setup | None:
     """Both setups in one engine; None where one kernel is the best for one stream and for several.
 
     A weaker setup of the same kernel is not worth its memory, and llama-server keeps its own line.
@@ -54,14 +55,15 @@ def paired(single: Setup, many: Setup) -> Setup | None:
     kernels = {_worker(single), _worker(many)}
     if len(kernels) == 1 or "llama-server" in kernels:
         return None
-    return msgspec.structs.replace(single, many=many)
+    return msgspec.structs.replace(single, many=many, many_from=many_from)
 
 
 def show(setup: Setup) -> str:
     """A setup as people read it: 'libllama, native build, 2 threads, Q4_0'."""
     if setup.many is not None:
-        alone = msgspec.structs.replace(setup, many=None)
-        return f"{show(alone)}; for several streams {show(setup.many)}"
+        alone = msgspec.structs.replace(setup, many=None, many_from=0)
+        several = f"{setup.many_from} streams or more" if setup.many_from else "several streams"
+        return f"{show(alone)}; for {several} {show(setup.many)}"
     parts = [setup.kernel]
     if setup.library == NATIVE:
         parts.append("native build")

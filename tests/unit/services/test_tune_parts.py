@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from haneul.base import places
 from haneul.base.config import load
@@ -19,6 +21,7 @@ from haneul.services.specs import slots_of, spec_of
 from haneul.services.tune import axes, native, quality
 from haneul.services.tune.candidate import Lost
 from haneul.services.tune.chooser import Choice, Loss, Sample, Trial
+from haneul.services.tune.crossing import COUNTS, crossing
 from haneul.services.tune.kept import rows, setup_for
 from haneul.services.tune.load import Load
 from haneul.services.tune.processes import Clock, usage
@@ -186,7 +189,12 @@ def test_a_search_is_kept_and_its_setup_holds_for_the_same_chip_and_versions(tmp
     lost = Trial(setup=Setup(kernel="openvino"), began_us=3, lost="killed by SIGILL")
     choices = {name: Choice(best, 0.2, "because") for name in ("single", "many", "both")}
     found = Found(
-        load=Load(), default=default, trials=(default, best, lost), choices=choices, took_s=1.5
+        load=Load(),
+        default=default,
+        trials=(default, best, lost),
+        choices=choices,
+        many_from=0,
+        took_s=1.5,
     )
     kept = rows(found, row, chip="cpu", versions="v1", purpose="many")
     assert (kept.tuning.said, kept.tuning.took_us) == ("because", 1_500_000)
@@ -221,18 +229,38 @@ def test_one_kernel_for_one_stream_and_another_for_several_run_as_a_pair(tmp_pat
         "both": Choice(default, 0.0, "kept"),
     }
     found = Found(
-        load=Load(), default=default, trials=(default, other), choices=choices, took_s=1.5
+        load=Load(),
+        default=default,
+        trials=(default, other),
+        choices=choices,
+        many_from=5,
+        took_s=1.5,
     )
     database = open_database("", tmp_path)
     for at, (purpose, expected) in enumerate(
-        {"single": Setup(), "both": Setup(many=Setup(kernel="openvino"))}.items()
+        {
+            "single": Setup(),
+            "both": Setup(many=Setup(kernel="openvino"), many_from=5),
+        }.items()
     ):
         kept = rows(found, row, chip="cpu", versions="v1", purpose=purpose)
         tuning = msgspec.structs.replace(kept.tuning, created_us=at)
         database.run(tunings.add, tuning, kept.trials)
         assert database.run(setup_for, "d", "cpu", "v1") == expected
-    assert kept.tuning.said == "both kernels: auto; for several streams openvino"
+    assert kept.tuning.said == "both kernels: auto; for 5 streams or more openvino"
     database.close()
+
+
+RATES = st.dictionaries(st.sampled_from(COUNTS), st.floats(1, 1000), min_size=len(COUNTS))
+
+
+@given(alone=RATES, many=RATES)
+def test_the_second_kernel_takes_over_where_it_is_quicker_from_there_on(alone, many):
+    found = crossing(alone, many, most=8)
+    assert found in (*COUNTS, 8)
+    assert all(many[count] > alone[count] for count in COUNTS if count >= found)
+    below = [count for count in COUNTS if count < found]
+    assert not below or many[below[-1]] <= alone[below[-1]]
 
 
 def test_two_setups_of_one_kernel_are_no_pair():
@@ -247,6 +275,8 @@ def test_an_engine_of_two_kernels_is_told_of_the_second(config, row):
     told = {"kernel": "openvino", "options": {}, "threads": 2, "file": row.path}
     assert (spec.threads, spec.many) == (1, told)
     assert "--many" in command(spec, "s.sock")
+    later = msgspec.structs.replace(setup, many_from=4)
+    assert spec_of(config, row, later, chip="cpu").many == told | {"from": 4}
     gone = Setup(many=Setup(kernel="openvino", weights="Q8_0"))
     assert spec_of(config, row, gone, chip="cpu").many is None
     assert show(setup) == "auto, 1 thread; for several streams openvino, 2 threads"

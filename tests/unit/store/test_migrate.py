@@ -29,7 +29,8 @@ ROW = {
     "measurement": "INSERT INTO measurement VALUES ('a','m','d','c','v','decode',1,'tok/s',2)",
     "trial": "INSERT INTO trial (id, tuning_id, model, digest, chip, setup, state, rounds,"
     " created_us) VALUES ('a', 't', 'm', 'd', 'c', '{}', 'lost', 0, 1)",
-    "tuning": "INSERT INTO tuning VALUES ('a', 'm', 'd', 'c', 'v', 'both', 't', 't', 't', 't',"
+    "tuning": "INSERT INTO tuning (id, model, digest, chip, versions, purpose, default_trial,"
+    " single_trial, many_trial, used_trial, said, load, took_us, created_us) VALUES ('a', 'm', 'd', 'c', 'v', 'both', 't', 't', 't', 't',"
     " 'because', '{}', 1, 2)",
     "invoice": "INSERT INTO invoice VALUES ('a', 'default', 1, 'invoice', '2026-11', 'USD', 1,"
     " NULL, NULL, 2)",
