@@ -19,12 +19,32 @@ from haneul.services.keys import Key
 class Told(Protocol):
     """A streamed answer as it is told to the client."""
 
-    content_type: bytes
-    upstream_id: str | None  # the id inside the engine's answer
-    is_done: bool  # the engine said that it ended
-    has_usage: bool  # the engine gave its own counts
-    failure: HaneulError | None  # what ended it, once what came before is sent
-    errors: Errors | None  # where how it fails depends on what it said; None: the dialect's
+    @property
+    def content_type(self) -> bytes: ...
+    @property
+    def upstream_id(self) -> str | None:
+        """The id inside the engine's answer."""
+        ...
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the engine said that it ended."""
+        ...
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether the engine gave its own counts."""
+        ...
+
+    @property
+    def failure(self) -> HaneulError | None:
+        """What ended it, once what came before is sent."""
+        ...
+
+    @property
+    def errors(self) -> Errors | None:
+        """Where how it fails depends on what it said; None: the dialect's."""
+        ...
 
     def feed(self, data: bytes) -> bytes:
         """Counts what the engine sent, and gives what the client gets for it."""

@@ -154,7 +154,7 @@ async def test_anthropics_clients_share_what_openais_asked_for(cloud, thrifty):
             extra_body={"temperature": 0},
         )
     assert raw.headers[HEADER] == "hit"
-    assert raw.parse().content[0].text == "one two three four "
+    assert (await raw.parse()).content[0].text == "one two three four "
 
 
 async def test_what_is_written_otherwise_is_the_same_and_what_asks_otherwise_is_not(cloud, thrifty):

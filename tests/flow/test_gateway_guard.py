@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 
 import msgspec
+import openai
 import pytest
 import pytest_asyncio
 
 from haneul.services.rules import MODEL, TENANT, decide
 from haneul.services.tenants import create
+from haneul.store.database import open_database
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -131,17 +131,24 @@ async def test_a_long_prompt_is_looked_through_without_holding_up_others(cloud, 
     assert b"bob@x.io" not in fake.seen.raw[-1] + fake.seen.raw[0]
 
 
-def test_without_the_extra_a_guarded_request_is_refused_and_never_passed():
-    code = (
-        "import sys\n"
-        "sys.modules['phonenumbers'] = None\n"  # as where it is not installed
-        "from haneul.base.errors import GuardUnavailable\n"
-        "from haneul.services.guard.guard import Guards\n"
-        "try:\n"
-        "    Guards().of('mask')\n"
-        "except GuardUnavailable as error:\n"
-        "    print(error.status, error.code, error.message)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("503 guard_unavailable A guard is switched on")
-    assert "haneul[guard]" in done.stdout
+async def test_without_the_extra_guarded_requests_are_refused_and_none_is_passed(
+    process, cloud, tmp_path
+):
+    shim = tmp_path / "phonenumbers.py"
+    shim.write_text("raise ImportError")  # as where it is not installed
+    fake = await cloud.add_engine()
+    made = process.prepare(fake.url, fake.models)
+    database = open_database("", process.home)
+    database.run(lambda c: decide(c, TENANT, "default", "guard", "mask", actor="test"))
+    database.close()
+    await process.start(PYTHONPATH=str(tmp_path))
+    async with openai.AsyncOpenAI(
+        base_url=f"http://127.0.0.1:{process.port}/v1", api_key=made.secret, max_retries=0
+    ) as client:
+        with pytest.raises(openai.InternalServerError) as refused:
+            await client.chat.completions.create(
+                model=fake.models[0], messages=[{"role": "user", "content": "hello"}]
+            )
+    assert (refused.value.status_code, refused.value.code) == (503, "guard_unavailable")
+    assert "haneul[guard]" in refused.value.message
+    assert fake.seen.requests == 0

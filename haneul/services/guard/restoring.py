@@ -7,27 +7,25 @@ from typing import Any
 
 import msgspec
 
-from haneul.base.errors import HaneulError
+from haneul.services.around import Around, AroundTold
 from haneul.services.ask import Ask
-from haneul.services.dialect import Dialect, Errors, Told
+from haneul.services.dialect import Dialect, Told
 from haneul.services.flights import Counters
 from haneul.services.guard.masks import PLACEHOLDER, Restorer
-from haneul.services.keys import Key
 from haneul.services.openai import EVENT_MAX_BYTES
 
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 
 
-class Restored:
-    """A streamed answer, told as ever, once it is restored. Implements Told.
+class Restored(AroundTold):
+    """A streamed answer, told once it is restored.
 
     Of each text no more than a placeholder's length is held back, and no longer than to the end of
     its choice.
     """
 
     def __init__(self, inner: Told, values: Mapping[str, str]) -> None:
-        self.inner = inner
-        self.content_type = inner.content_type
+        super().__init__(inner)
         self._values = values
         self._rest = b""
         self._texts: dict[tuple[Any, ...], Restorer] = {}
@@ -40,29 +38,6 @@ class Restored:
             return self.inner.feed(self._release()) if len(text) > EVENT_MAX_BYTES else b""
         events = [self._event(event) for event in whole.split(b"\n\n")]
         return self.inner.feed(b"".join(event + b"\n\n" for event in events))
-
-    def ending(self, *, cost_nano: int, currency: str) -> bytes:
-        return self.inner.ending(cost_nano=cost_nano, currency=currency)
-
-    @property
-    def upstream_id(self) -> str | None:
-        return self.inner.upstream_id
-
-    @property
-    def is_done(self) -> bool:
-        return self.inner.is_done
-
-    @property
-    def has_usage(self) -> bool:
-        return self.inner.has_usage
-
-    @property
-    def failure(self) -> HaneulError | None:
-        return self.inner.failure
-
-    @property
-    def errors(self) -> Errors | None:
-        return self.inner.errors
 
     def _release(self) -> bytes:
         """An event larger than anybody takes: whoever reads it says so."""
@@ -134,33 +109,19 @@ class Restored:
                 delta[place[1]] = (delta.get(place[1]) or "") + held
 
 
-class Restoring:
-    """Another dialect, for one guarded request. Implements Dialect."""
+class Restoring(Around):
+    """For one guarded request."""
 
     def __init__(self, inner: Dialect, values: Mapping[str, str]) -> None:
-        self.name = inner.name
-        self._inner = inner
+        super().__init__(inner)
         self._values = values
 
-    async def open(self, key: Key, data: bytes) -> Ask:
-        return await self._inner.open(key, data)
-
     def stream(self, ask: Ask, counters: Counters) -> Told:
-        return Restored(self._inner.stream(ask, counters), self._values)
+        return Restored(self.inner.stream(ask, counters), self._values)
 
     def whole(self, ask: Ask, data: bytes, *, cost_nano: int, currency: str) -> bytes:
         restored = restored_json(data, self._values)
-        return self._inner.whole(ask, restored, cost_nano=cost_nano, currency=currency)
-
-    async def keep(self, key: Key, ask: Ask, answer: Told | bytes) -> None:
-        told = answer.inner if isinstance(answer, Restored) else answer
-        await self._inner.keep(key, ask, told)
-
-    def body(self, error: HaneulError, request_id: str) -> bytes:
-        return self._inner.body(error, request_id)
-
-    def event(self, error: HaneulError, request_id: str) -> bytes:
-        return self._inner.event(error, request_id)
+        return self.inner.whole(ask, restored, cost_nano=cost_nano, currency=currency)
 
 
 def restored_json(data: bytes, values: Mapping[str, str]) -> bytes:

@@ -41,7 +41,7 @@ NOTHING = [
     "at 12:30:45 on 2026-11-22",
     "order 12345678, version 1.2.3, 3.14159265",
     "4111 1111 1111 1112",
-    "GB82 WEST 1234 5698 7654 33",
+    "DE89370400440532013001",
     "901301-1234568",
     "999.1.1.1",
     "std::vector<int> and a::b",
@@ -71,6 +71,12 @@ def test_several_in_one_line_are_told_apart():
     assert [each.kind for each in FINDER.find(text)] == [kind for kind, _ in PERSONAL]
     run = "02-123-4567 010 1234 5678  +82 10-1234-5679, 01012345670"
     assert [each.kind for each in FINDER.find(run)] == ["PHONE"] * 4
+    for kinds, text in (
+        (["PHONE", "RRN"], "+82 10 1234 5678 900101-1234568"),
+        (["PHONE", "CARD"], "010-1234-5678 4111 1111 1111 1111"),
+        (["PHONE"], "12 010-1234-5678 7"),
+    ):
+        assert [each.kind for each in FINDER.find(text)] == kinds, text
 
 
 @given(st.text(max_size=200))
