@@ -59,7 +59,8 @@ def _send(home: Path, method: str, path: str, body: Any) -> http.client.HTTPResp
     connection = _UnixConnection(cloud_socket(home))
     data = None if body is None else msgspec.json.encode(body)
     try:
-        connection.request(method, path, body=data, headers={"content-type": "application/json"})
+        headers = {"content-type": "application/json", "connection": "close"}  # the answer's socket
+        connection.request(method, path, body=data, headers=headers)
         answer = connection.getresponse()
     except (FileNotFoundError, ConnectionRefusedError) as cause:
         raise CommandError(NOT_RUNNING) from cause
