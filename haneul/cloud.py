@@ -132,13 +132,7 @@ class Cloud:
         stack.push_async_callback(self.targets.aclose)
         replays = Replays(self.database)
         stack.push_async_callback(replays.aclose)
-        self.rules = Rules(self.database)
-        stack.push_async_callback(self.rules.aclose)
-        await self.rules.follow()
-        self.cached = Answers(
-            self.database, room_bytes=config.cache_max_bytes, age_s=config.cache_age_s
-        )
-        stack.push_async_callback(self.cached.aclose)
+        await self._rules()
         self.outside = Outside(
             config,
             metrics=self.metrics,
@@ -190,6 +184,17 @@ class Cloud:
         owned = asyncio.create_task(self._book_owned(), name="owned")
         stack.push_async_callback(_cancel, owned)
         await self._listen()
+
+    async def _rules(self) -> None:
+        """What was decided for tenants, keys and models, and the answers that are kept by it."""
+        config, stack = self.config, self._stack
+        self.rules = Rules(self.database)
+        stack.push_async_callback(self.rules.aclose)
+        await self.rules.follow()
+        self.cached = Answers(
+            self.database, room_bytes=config.cache_max_bytes, age_s=config.cache_age_s
+        )
+        stack.push_async_callback(self.cached.aclose)
 
     async def _listen(self) -> None:
         """Opens the public port and the cloud's own socket."""
