@@ -19,12 +19,13 @@ test: $(VENV)/.installed-dev ## every test, the slow ones too
 	@bash tests/debian.sh
 	@$(BIN)/pytest $(ARGS)
 
-check: $(VENV)/.installed-dev ## format, lint, types, shape, size of the base install
+check: $(VENV)/.installed-dev ## format, lint, types, shape, size of the base install, cost of a request
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/pytest -q tests/test_shape.py
 	@$(BIN)/python tests/base_install.py
+	@$(BIN)/python -m bench.gate
 
 format: $(VENV)/.installed-dev
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
