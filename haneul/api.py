@@ -21,6 +21,7 @@ from haneul.chips.chip import Chip
 from haneul.console.pages import Page
 from haneul.openapi.bodies import LogIn, ModelName
 from haneul.openapi.document import encoded
+from haneul.services import strict
 from haneul.services.acting import actor_of
 from haneul.services.anthropic import pages as anthropic
 from haneul.services.audit_pages import AuditPages
@@ -180,7 +181,9 @@ class Api:
         """Unloads a model; the next request for it loads it again."""
         target, actor = await self._named(call)
         if target.replica is None:
-            raise BadRequest("This model is on a remote engine and cannot be stopped from here.")
+            raise BadRequest(
+                "This model is on a remote engine and cannot be stopped from here.", param="model"
+            )
         await target.replica.stop()
         await self.database.call(audit.note, actor, "model.stop", target.model)
         await _json(call, show_target(target))
@@ -262,7 +265,9 @@ class Api:
         require(key, "usage")
         request_id = call.path.removeprefix("/haneul/v1/requests/")
         if not request_id.isascii() or not request_id.isprintable() or len(request_id) > ID_MAX:
-            raise BadRequest("A request id reads req_…, or as the id inside the answer.")
+            raise BadRequest(
+                "A request id reads req_…, or as the id inside the answer.", param="id"
+            )
         await self.ledger.flush()
         whose = seen_by(key)
         row = await self.database.ask(
@@ -360,10 +365,7 @@ def _whole_number(query: dict[str, list[str]], name: str, *, default: int, most:
 
 async def _body(call: Call, kind: type[Any]) -> Any:
     data = await call.body(max_bytes=SMALL_BODY_BYTES, within_s=SMALL_BODY_S)
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
-        raise BadRequest(f"The request body is not as expected: {cause}.") from cause
+    return strict.read(data, msgspec.json.Decoder(kind))
 
 
 async def _json(call: Call, value: Any, status: int = 200) -> None:

@@ -22,6 +22,7 @@ Stops = Annotated[list[Stop], Meta(max_length=16)]
 Bias = Annotated[float, Meta(ge=-100, le=100)]
 Biases = Annotated[dict[Annotated[str, Meta(pattern=r"^[0-9]{1,9}$")], Bias], Meta(max_length=1024)]
 Choices = Annotated[int, Meta(ge=1, le=128)]
+EXACT = 2.0**63  # whole numbers below have one integer
 
 
 class StreamOptions(Struct, frozen=True):
@@ -184,10 +185,32 @@ class Body:
         return msgspec.json.encode(kept)
 
 
+def lenient(data: bytes, decoder: msgspec.json.Decoder[R]) -> R:
+    """A reading that takes 5.0 for 5, as JSON Schema does. Raises what the decoder raises."""
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as error:
+        if "got `float`" not in str(error):
+            raise
+        whole = _whole_numbers(msgspec.json.decode(data))
+        return decoder.decode(msgspec.json.encode(whole))
+
+
+def _whole_numbers(value: Any) -> Any:
+    """The same with each number as an integer that is one."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
+        return int(value)
+    if isinstance(value, list):
+        return [_whole_numbers(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _whole_numbers(each) for name, each in value.items()}
+    return value
+
+
 def decode(data: bytes, decoder: msgspec.json.Decoder[R]) -> R:
     """One typed reading of a body; raises BadRequest that names the field."""
     try:
-        return decoder.decode(data)
+        return lenient(data, decoder)
     except msgspec.ValidationError as cause:
         reason, _, path = str(cause).partition(" - at `")
         param = path.rpartition("$")[2].rstrip("`").lstrip(".") or _missing(reason)

@@ -28,7 +28,7 @@ class AnthropicUsage(Struct, kw_only=True):
     currency: str
 
 
-class AnthropicMessage(Struct, kw_only=True):
+class AnthropicAnswer(Struct, kw_only=True):
     """A whole message."""
 
     id: str
@@ -76,7 +76,7 @@ OPERATIONS = (
         scope="infer",
         body=MessagesRequest,
         rules=(rules.EFFORT, rules.CHOSEN, rules.TOOLS),
-        answer=AnthropicMessage,
+        answer=AnthropicAnswer,
         streams=EVENTS,
         takes=(*ASKING, *VERSIONS),
         gives=ASKED,

@@ -14,12 +14,8 @@ from haneul.openapi import errors, headers
 from haneul.openapi.addresses import FAMILIES, OPERATIONS
 from haneul.openapi.operation import JSON, OPEN, Header, Operation, Schema
 from haneul.openapi.schemas import REF, Schemas, answers_of, any_of, schemas
-from haneul.services.invoice_pages import NUMBER_DIGITS
 
 PATH: Schema = {"type": "string", "minLength": 1}
-PATHS: dict[str, Schema] = {
-    "number": {"type": "integer", "minimum": 1, "maximum": 10**NUMBER_DIGITS - 1}
-}
 WAITS = {Conflict.status, 429, 503}  # statuses that may say when to ask again
 SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -101,7 +97,7 @@ def _operation(operation: Operation, found: Schemas, shared: Shared) -> dict[str
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
     """What stands in the address, behind it, and in the head."""
     in_path = [
-        {"name": name, "in": "path", "required": True, "schema": PATHS.get(name, PATH)}
+        {"name": name, "in": "path", "required": True, "schema": operation.path or PATH}
         for name in operation.names
     ]
     behind = [
@@ -128,7 +124,7 @@ def _responses(operation: Operation, found: Schemas, shared: Shared) -> dict[str
     if good:
         content[operation.media] = {"schema": any_of(good)}
     if operation.streams:
-        content[operation.streams] = {"schema": {"type": "string"}}
+        content[operation.streams] = {}  # OpenAPI 3.1 cannot say what one event is
     told: dict[str, Any] = {
         "200": {
             "description": "What was asked for.",

@@ -8,7 +8,7 @@ from haneul.services.mcp.wire import VERSION
 
 WHOLE: Schema = {"type": "string", "pattern": "^[0-9]+$"}
 SECONDS: Schema = {"type": "string", "pattern": r"^[0-9]+\.[0-9]{3}s$"}
-VISIBLE: Schema = {"type": "string", "pattern": "^[!-~]{1,64}$"}
+VISIBLE: Schema = {"type": "string", "pattern": "^[ -~]{1,64}$"}
 
 TAKEN = (
     Header(name="authorization", text="The key, as `Bearer sk-hn-…`."),
@@ -48,7 +48,7 @@ TAKEN = (
         name="idempotency-key",
         text="A name for the request, of 1 to 255 ASCII characters: sent again within 24 hours it "
         "gets the first answer, byte for byte, and costs nothing.",
-        schema={"type": "string", "pattern": "^[!-~]{1,255}$"},
+        schema={"type": "string", "pattern": "^[ -~]{1,255}$"},
     ),
     Header(
         name="anthropic-version",

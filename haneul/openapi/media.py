@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from haneul.base import errors
+from haneul.base.multipart import NAME_MAX_CHARS
 from haneul.openapi.errors import ASKING as FAILS
 from haneul.openapi.headers import ASKED, ASKING
 from haneul.openapi.operation import Operation, Schema
@@ -11,10 +12,16 @@ from haneul.services.media.asked import ImageRequest, SpeechRequest
 FORM: Schema = {
     "type": "object",
     "properties": {
-        "file": {"type": "string", "format": "binary", "description": "The sound; goes on whole."},
+        "file": {
+            "type": "string",
+            "format": "binary",
+            "minLength": 1,
+            "description": "The sound; goes on whole.",
+        },
         "model": {"type": "string", "minLength": 1, "maxLength": 512},
     },
     "required": ["file", "model"],
+    "propertyNames": {"minLength": 1, "maxLength": NAME_MAX_CHARS},
     "additionalProperties": True,
 }
 SOUND = "application/octet-stream"

@@ -15,7 +15,7 @@ from haneul.openapi.operation import LINES, OPEN, Operation, Schema
 from haneul.services.ollama import wire
 
 Count = int | UnsetType
-ASKED_SO = (rules.UNCUT, rules.SCORED, rules.PREDICTED)
+ASKED_SO = (rules.UNCUT, rules.SCORED, rules.PREDICTED, rules.KEPT_ALIVE)
 
 
 class Told(Struct, kw_only=True):
@@ -119,7 +119,7 @@ def _asking(
     answer: type,
     streams: str = "",
     spared: str = "",
-    also: tuple[Schema, ...] = (rules.WHOLE,),
+    also: tuple[Schema, ...] = (rules.WHOLE, rules.KEPT_ALIVE, rules.NO_OPTIONS),
 ) -> Operation:
     return Operation(
         method="POST",
@@ -150,7 +150,13 @@ def _refused(method: str, path: str, why: str) -> Operation:
 
 OPERATIONS = (
     _asking(
-        "/api/chat", "Answers a chat.", wire.OllamaChat, OllamaAnswer, LINES, "messages", ASKED_SO
+        "/api/chat",
+        "Answers a chat.",
+        wire.OllamaChat,
+        OllamaAnswer,
+        LINES,
+        spared="messages",
+        also=(*ASKED_SO, rules.SHOWN_IMAGES),
     ),
     _asking(
         "/api/generate",
@@ -158,7 +164,7 @@ OPERATIONS = (
         wire.OllamaGenerate,
         OllamaText,
         LINES,
-        also=(*ASKED_SO, rules.NO_TEMPLATE),
+        also=(*ASKED_SO, rules.NO_TEMPLATE, rules.IMAGES),
     ),
     _asking("/api/embed", "Turns texts into vectors.", wire.OllamaEmbed, OllamaVectors),
     _asking(
@@ -187,6 +193,7 @@ OPERATIONS = (
         address="/api/show",
         text="What a model's file says.",
         body=wire.OllamaShow,
+        rules=(rules.MODEL_OR_NAME,),
         answer=OllamaFile,
         errors=(*READING, *MODEL, errors.UnsupportedValue),
         shapes=("OllamaError",),
@@ -197,7 +204,7 @@ OPERATIONS = (
         text="Fetches a model, telling how far it is.",
         scope="admin",
         body=wire.OllamaPull,
-        rules=(rules.SECURE,),
+        rules=(rules.SECURE, rules.MODEL_OR_NAME),
         answer=Status,
         streams=LINES,
         errors=(*READING, errors.NotFound, errors.UnsupportedValue, errors.NotEnoughMemory),
@@ -209,6 +216,7 @@ OPERATIONS = (
         text="Gives a model another name.",
         scope="admin",
         body=wire.OllamaCopy,
+        rules=(rules.COPIED,),
         errors=(*READING, *MODEL, errors.UnsupportedValue, errors.Conflict),
         shapes=("OllamaError",),
     ),
@@ -218,6 +226,7 @@ OPERATIONS = (
         text="Removes a model, and its file where no other name means it.",
         scope="admin",
         body=wire.OllamaDelete,
+        rules=(rules.MODEL_OR_NAME,),
         errors=(*READING, *MODEL, errors.UnsupportedValue),
         shapes=("OllamaError",),
     ),

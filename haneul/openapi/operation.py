@@ -41,6 +41,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     method: str
     address: str  # with {names} for what stands in it
     text: str
+    path: Schema | None = None  # of what stands in the address, where not any text will do
     scope: str = ANY  # that a key needs, or OPEN
     body: Any = None  # the struct that reads the request
     form: Schema | None = None  # a multipart form instead

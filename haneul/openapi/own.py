@@ -6,11 +6,13 @@ from typing import Any
 
 from haneul.base import errors
 from haneul.openapi import own_answers as answers
+from haneul.openapi import rules
 from haneul.openapi.anthropic import AnthropicModel, AnthropicModels
 from haneul.openapi.bodies import LogIn, ModelName
 from haneul.openapi.errors import MODEL
 from haneul.openapi.operation import OPEN, Operation, Query, Schema
 from haneul.services import audit_pages
+from haneul.services.invoice_pages import NUMBER_DIGITS
 from haneul.services.invoices import Invoice
 from haneul.services.key_pages import NewKey
 from haneul.store.ledger import RequestRow
@@ -64,6 +66,7 @@ OPERATIONS = (
         method="GET",
         address="/haneul/v1/requests/{id}",
         text="The record of one request, by its id or the one inside its answer.",
+        path={"type": "string", "pattern": "^[ -~]{1,256}$"},
         scope="usage",
         answer=RequestRow,
         errors=(errors.NotFound,),
@@ -79,6 +82,7 @@ OPERATIONS = (
         method="GET",
         address="/haneul/v1/invoices/{number}",
         text="One invoice with its lines.",
+        path=whole(10**NUMBER_DIGITS - 1),
         scope="billing",
         answer=Invoice,
         errors=(errors.NotFound,),
@@ -96,6 +100,7 @@ OPERATIONS = (
         text="Makes a key of the tenant, with no more than the asking key's own scopes.",
         scope="manage",
         body=NewKey,
+        rules=(rules.NEW_KEY,),
         answer=answers.MadeKey,
         errors=(errors.NotFound, errors.Conflict),
     ),

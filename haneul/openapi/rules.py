@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from haneul.openapi.operation import Schema
 from haneul.services.batches.addresses import ENDPOINTS, WINDOW
+from haneul.services.budgets import APP_MAX
+from haneul.services.ollama.wire import Options
 from haneul.services.responses.request import LOGPROBS
+from haneul.services.roles import ROLES, SCOPES
 
 
 def fields(**schemas: Schema | bool) -> Schema:
@@ -209,4 +212,42 @@ PREDICTED = fields(
 NO_TEMPLATE = fields(
     suffix=EMPTY_TEXT, template=EMPTY_TEXT, context={"type": ["array", "null"], "maxItems": 0}
 )
+NO_OPTIONS = fields(
+    options={
+        "properties": {
+            name: {"type": "null"} for name in Options.__struct_fields__ if name != "num_ctx"
+        }
+    }
+)
 SECURE = fields(insecure=NOT_TRUE)
+MODEL_OR_NAME: Schema = {
+    "anyOf": [
+        {"properties": {name: {"minLength": 1}}, "required": [name]} for name in ("model", "name")
+    ]
+}
+KEPT_ALIVE = fields(
+    keep_alive={
+        "anyOf": [
+            {"type": ["number", "null"]},
+            {
+                "type": "string",
+                "maxLength": 18,
+                "pattern": r"^[-+]?([0-9]{1,9}|([0-9]{1,3}(ns|us|ms|s|m|h)){1,3})$",
+            },
+        ]
+    }
+)
+BEGINS = "^(iVBORw0|/9j/|R0lGOD|UklGR)"  # PNG, JPEG, GIF, WebP
+IMAGE: Schema = {"type": "string", "pattern": BEGINS}
+IMAGES = fields(images={"items": IMAGE})
+SHOWN_IMAGES = fields(messages={"items": {"properties": {"images": {"items": IMAGE}}}})
+COPIED = fields(destination={"pattern": "^[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,127}$"})
+
+# haneul's own
+NEW_KEY = fields(
+    name={"minLength": 1, "maxLength": 64},
+    scopes={"items": {"enum": list(SCOPES)}},
+    role={"enum": [*ROLES, None]},
+    app={"minLength": 1, "maxLength": APP_MAX, "pattern": "^[ -~]*$"},
+    budget={"pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$"},
+)

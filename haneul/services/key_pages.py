@@ -13,9 +13,8 @@ import msgspec
 from msgspec import Meta, Struct
 from sqlalchemy import Connection
 
-from haneul.base.errors import BadRequest
 from haneul.base.units import MILLION, now_us, parse_money
-from haneul.services import keys, tenants
+from haneul.services import keys, strict, tenants
 from haneul.services.acting import actor_of
 from haneul.services.call import JSON, Call
 from haneul.services.chat import Gateway
@@ -49,6 +48,9 @@ class NewKey(Struct, frozen=True, forbid_unknown_fields=True):
     expires_s: Annotated[int, Meta(ge=1, le=10 * YEAR_S)] | None = None
 
 
+_wanted: msgspec.json.Decoder[NewKey] = msgspec.json.Decoder(NewKey)
+
+
 class KeyPages:
     """The handlers; each answers its call."""
 
@@ -70,10 +72,7 @@ class KeyPages:
         """A new key of the tenant; its secret is told this once."""
         key = await self._manager(call)
         data = await call.body(max_bytes=BODY_MAX_BYTES, within_s=BODY_S)
-        try:
-            wanted = msgspec.json.decode(data, type=NewKey)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
-            raise BadRequest(f"The request body is not as expected: {cause}.") from cause
+        wanted = strict.read(data, _wanted)
         made = await self._database.call(self._make, key, wanted, actor_of(call, key))
         row = await self._database.ask(queries.get, made.key.id)
         assert row is not None

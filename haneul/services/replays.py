@@ -59,7 +59,7 @@ class Replays:
 
         Raises IdempotencyConflict, IdempotencyMismatch, BadRequest.
         """
-        place = Place(key_id, _name(call))
+        place = Place(key_id, name_of(call))
         digest = hashlib.sha256(b"%b\0%b" % (call.path.encode(), data)).digest()
         if place in self._running:
             _check(self._running[place], digest)
@@ -183,7 +183,8 @@ class Heard:
         self._line.abort()
 
 
-def _name(call: Call) -> str:
+def name_of(call: Call) -> str:
+    """What the client calls its request. Raises BadRequest."""
     name = call.headers[HEADER].decode("latin-1")
     if HEADER in call.repeated or not 1 <= len(name) <= NAME_MAX or not name.isascii():
         raise BadRequest(

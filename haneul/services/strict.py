@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from haneul.base.errors import BadRequest, UnknownField
+from haneul.base.wire import lenient
 
 UNKNOWN = "unknown field `"
 MISSING = "missing required field `"
@@ -17,7 +18,7 @@ T = TypeVar("T")
 def read(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """The request. Raises BadRequest, UnknownField, with the field's place in `param`."""
     try:
-        return decoder.decode(data)
+        return lenient(data, decoder)
     except msgspec.ValidationError as cause:
         raise _refusal(str(cause)) from cause
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:

@@ -1,4 +1,4 @@
-"""Every address of the server, against every kind of key: a new one without an entry here fails."""
+"""Every address of the server, against every kind of key, as its description says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 
 from haneul.base.log import JsonFormatter
 from haneul.console.pages import read_pages
+from haneul.openapi.addresses import OPERATIONS
+from haneul.openapi.operation import ANY, OPEN
 from haneul.services import tenants
 from haneul.services.roles import SCOPES
 from haneul.store import engines
@@ -17,7 +19,6 @@ from haneul.testing.raw import RawEngine
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-OPEN, ANY = "open to all", "any key"
 SAYS = [{"role": "user", "content": "two words"}]
 # What answers are generated at: metered, and a body for it.
 GENERATING = {
@@ -34,50 +35,11 @@ GENERATING = {
     "/api/embed": {"input": "two words"},
     "/api/embeddings": {"prompt": "two words"},
 }
-# All others: the scope that they need. An address ending in "/" takes everything below it.
+# All others: the scope that their description says. An address ending in "/" takes all below it.
 OTHERS = {
-    ("GET", "/healthz"): OPEN,
-    ("GET", "/readyz"): OPEN,
-    ("GET", "/metrics"): OPEN,  # on loopback
-    ("GET", "/openapi.json"): OPEN,
-    ("GET", "/api/version"): OPEN,
-    ("POST", "/haneul/v1/session"): OPEN,  # its body holds a key
-    ("DELETE", "/haneul/v1/session"): OPEN,
-    ("GET", "/v1/models"): ANY,
-    ("GET", "/v1/models/"): ANY,
-    ("GET", "/haneul/v1/me"): ANY,
-    ("POST", "/mcp"): ANY,  # its tools need the scopes of what they do
-    ("GET", "/api/tags"): ANY,
-    ("GET", "/api/ps"): ANY,
-    ("POST", "/api/show"): ANY,
-    ("POST", "/api/create"): ANY,  # refused to all
-    ("POST", "/api/push"): ANY,
-    ("GET", "/api/blobs/"): ANY,
-    ("POST", "/api/blobs/"): ANY,
-    ("POST", "/v1/messages/count_tokens"): "infer",
-    ("GET", "/v1/responses/"): "infer",
-    ("DELETE", "/v1/responses/"): "infer",
-    ("GET", "/v1/files"): "infer",
-    ("POST", "/v1/files"): "infer",
-    ("GET", "/v1/files/"): "infer",
-    ("DELETE", "/v1/files/"): "infer",
-    ("GET", "/v1/batches"): "infer",  # its lines are metered each, as requests of this key
-    ("POST", "/v1/batches"): "infer",
-    ("GET", "/v1/batches/"): "infer",
-    ("POST", "/v1/batches/"): "infer",
-    ("GET", "/haneul/v1/usage"): "usage",
-    ("GET", "/haneul/v1/requests/"): "usage",
-    ("GET", "/haneul/v1/invoices"): "billing",
-    ("GET", "/haneul/v1/invoices/"): "billing",
-    ("GET", "/haneul/v1/keys"): "manage",
-    ("POST", "/haneul/v1/keys"): "manage",
-    ("DELETE", "/haneul/v1/keys/"): "manage",
-    ("GET", "/haneul/v1/status"): "admin",
-    ("POST", "/haneul/v1/models/start"): "admin",
-    ("POST", "/haneul/v1/models/stop"): "admin",
-    ("POST", "/api/pull"): "admin",
-    ("POST", "/api/copy"): "admin",
-    ("DELETE", "/api/delete"): "admin",
+    (each.method, each.address.partition("{")[0]): each.scope
+    for each in OPERATIONS
+    if each.address not in GENERATING
 }
 
 
@@ -105,7 +67,7 @@ async def status(cloud, method, path, secret=""):
 
 async def test_every_address_is_metered_or_listed_with_the_scope_it_needs(cloud):
     listed = OTHERS.keys() | {("POST", path) for path in GENERATING}
-    assert served(cloud) == listed, "an address without an entry here, or an entry without address"
+    assert served(cloud) == listed, "an address without description, or the other way round"
 
 
 async def test_every_address_refuses_those_it_is_not_for(cloud):

@@ -18,8 +18,8 @@ from haneul import __version__
 from haneul.base.errors import BadRequest, HaneulError, NotAllowed
 from haneul.base.units import now_us
 from haneul.services.call import JSON, Call
-from haneul.services.chat import Gateway
-from haneul.services.keyring import require
+from haneul.services.chat import APP, Gateway, terms_of
+from haneul.services.keyring import from_app, require
 from haneul.services.keys import Key
 from haneul.services.ledger import Ledger
 from haneul.services.mcp import tools, wire
@@ -55,8 +55,9 @@ class Pages:
     async def post(self, call: Call) -> None:
         """Answers one message."""
         _check_origin(call)
-        key = await self._gateway.who(call)
+        key = from_app(await self._gateway.who(call), call.headers.get(APP))
         _check_version(call)
+        terms_of(call, key)
         config = self._gateway.config
         data = await call.body(max_bytes=config.body_max_bytes, within_s=config.body_s)
         message = wire.read(data)

@@ -97,7 +97,7 @@ def _tool(name: str, title: str, takes: type[Struct], gives: type[Struct]) -> di
 def _schema(kind: type[Struct]) -> dict[str, Any]:
     """Of a struct that holds no other."""
     _, components = msgspec.json.schema_components([kind])
-    return components[kind.__name__]
+    return dict(components[kind.__name__])
 
 
 def called(message: wire.McpMessage) -> tuple[str, Any]:

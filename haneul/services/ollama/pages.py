@@ -11,14 +11,16 @@ import msgspec
 from haneul import __version__
 from haneul.base.errors import UnsupportedValue
 from haneul.services.call import JSON, Call
-from haneul.services.chat import Gateway
-from haneul.services.keyring import require
+from haneul.services.chat import APP, Gateway, terms_of
+from haneul.services.keyring import from_app, require
 from haneul.services.keys import Key
 from haneul.services.ollama import keep_alive, request
 from haneul.services.ollama.dialect import Ollama
 from haneul.services.ollama.library import Library
 from haneul.services.ollama.told import LINES, ended, head
 from haneul.services.ollama.wire import Wish
+from haneul.services.replays import HEADER as IDEMPOTENCY
+from haneul.services.replays import name_of
 from haneul.services.targets import Target
 
 Handler = Callable[[Call], Awaitable[None]]
@@ -106,7 +108,7 @@ class Pages:
 
     async def _load(self, call: Call, key: Key, wish: Wish, name: str, *, is_last: bool) -> None:
         began_ns = time.monotonic_ns()
-        require(key, "infer")
+        _check_head(call, key)
         target = self._gateway.find(key, wish.model)[0]
         call.within(self._gateway.config.first_token_s)
         if is_last:
@@ -129,6 +131,14 @@ class Pages:
             return
         if target.replica is not None:
             await target.replica.stop()
+
+
+def _check_head(call: Call, key: Key) -> None:
+    """What stands in the head of a request holds where nothing is generated, too."""
+    require(from_app(key, call.headers.get(APP)), "infer")
+    terms_of(call, key)
+    if IDEMPOTENCY in call.headers:
+        name_of(call)
 
 
 def _wish(data: bytes) -> Wish | None:
