@@ -44,6 +44,7 @@ from haneul.services.bill import Biller
 from haneul.services.cache.answers import Answers
 from haneul.services.call import FAIL_S, Calls
 from haneul.services.customs import Customs
+from haneul.services.customs_metrics import CustomsMetrics
 from haneul.services.flights import Flights
 from haneul.services.keyring import Keyring
 from haneul.services.keys import read_pepper
@@ -151,6 +152,7 @@ class Cloud:
             replays=replays,
             customs=Customs(self.rules, self.cached),
         )
+        self.metrics.registry.register(CustomsMetrics(self.gateway.customs))
         self.appraiser = Appraiser(
             config,
             database=self.database,

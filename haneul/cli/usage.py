@@ -97,6 +97,7 @@ def trace_lines(row: RequestRow, price: PriceRow | None, key: str) -> list[tuple
         ("chosen", _chosen(row)),
         ("state", _state(row)),
         ("tokens", _tokens(row)),
+        *_ruled(row),
         ("arrived", show_time(row.received_us)),
         ("first token", ttft),
         ("whole answer", _between(row.received_us, row.finished_us)),
@@ -105,6 +106,16 @@ def trace_lines(row: RequestRow, price: PriceRow | None, key: str) -> list[tuple
         ("cost", show_money(row.cost_nano, row.currency) + " per token used"),
         ("", show_money(row.hour_nano, row.currency) + f" per hour owned ({_busy(row)})"),
     ]
+
+
+def _ruled(row: RequestRow) -> list[tuple[str, str]]:
+    """What rules did to it, and what was counted beside tokens, where anything was."""
+    facts = [
+        ("thoughts", row.thinking_max, "tokens at most"),
+        ("masked", row.masked, "pieces of personal data"),
+        ("units", row.units, row.unit or ""),
+    ]
+    return [(name, f"{value} {text}") for name, value, text in facts if value is not None]
 
 
 def _state(row: RequestRow) -> str:

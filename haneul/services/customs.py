@@ -39,8 +39,8 @@ class Customs:
 
     def __init__(self, rules: Rules, answers: Answers) -> None:
         self._rules = rules
-        self._answers = answers
-        self._guards = Guards()
+        self.answers = answers
+        self.guards = Guards()
 
     def concerns(self, ask: Ask) -> bool:
         """Whether anything may have to be done to a request."""
@@ -57,25 +57,27 @@ class Customs:
 
     async def _guarded(self, call: Call, kind: str, way: Way) -> Way:
         """Without the personal data that it holds, which comes back in its answer."""
-        guarded = await self._guards.of(kind).before(way.ask)
+        guarded = await self.guards.of(kind).before(way.ask)
         call.limits += MASKED % (guarded.ask.masked or 0)
         dialect = Restoring(way.dialect, guarded.values) if guarded.values else way.dialect
         return way._replace(dialect=dialect, ask=guarded.ask)
 
     async def _cached(self, call: Call, key: Key, caching: Caching, way: Way) -> Way:
         """To the answer that is kept, or so that its answer will be."""
-        wish = self._answers.wish(call, way.ask, caching)
+        wish = self.answers.wish(call, way.ask, caching)
         if wish is None:
             return way
-        kept = await self._answers.look(call, key, way.ask, way.plan, wish)
+        kept = await self.answers.look(call, key, way.ask, way.plan, wish)
         if kept is not None:
             call.limits += HIT % kept.age_s
+            self.answers.counts["hit"] += 1
             share = way.ask.share_millionths * caching.share_millionths // MILLION
             ask = replace(way.ask, share_millionths=share, shape=None)
             targets = [giving(kept.target, ask, kept.body)]
             return way._replace(ask=ask, plan=Plan(targets, choice.CACHE))
         call.limits += MISS
-        recorder = self._answers.recorder(way.dialect, key, way.ask)
+        self.answers.counts["miss"] += 1
+        recorder = self.answers.recorder(way.dialect, key, way.ask)
         ask = replace(way.ask, shape=recorder.shape(way.ask.shape))
         return way._replace(dialect=recorder, ask=ask)
 

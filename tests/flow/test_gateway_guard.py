@@ -131,6 +131,38 @@ async def test_a_long_prompt_is_looked_through_without_holding_up_others(cloud, 
     assert b"bob@x.io" not in fake.seen.raw[-1] + fake.seen.raw[0]
 
 
+async def test_what_is_nested_too_deep_to_be_looked_through_is_refused(cloud, guarded):
+    fake = await cloud.add_engine()
+    deep = b"[" * 900 + b'"bob@x.io"' + b"]" * 900
+    body = b'{"model": "%b", "messages": [{"role": "user", "content": "x"}], "x": %b}'
+    answer = await cloud.ask(
+        "POST",
+        "/v1/chat/completions",
+        body % (fake.models[0].encode(), deep),
+        secret=guarded.secret,
+    )
+    assert (answer.status, answer.error()["code"]) == (400, "unsupported_value")
+    assert fake.seen.requests == 0
+
+
+async def test_kinds_are_counted_for_prometheus_and_nothing_else_is_said(cloud, guarded):
+    fake = await cloud.add_engine()
+    before = await count(cloud)
+    await cloud.chat(guarded.secret, fake.models[0], TEXT)
+    assert await count(cloud) == before + 1
+    page = (await cloud.ask("GET", "/metrics")).data
+    assert b"bob" not in page
+    assert b'haneul_masked_total{kind="PHONE"}' in page
+
+
+async def count(cloud):
+    page = (await cloud.ask("GET", "/metrics")).data.decode()
+    lines = [
+        line for line in page.splitlines() if line.startswith('haneul_masked_total{kind="EMAIL')
+    ]
+    return float(lines[0].split()[-1]) if lines else 0.0
+
+
 async def test_without_the_extra_guarded_requests_are_refused_and_none_is_passed(
     process, cloud, tmp_path
 ):

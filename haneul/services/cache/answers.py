@@ -10,7 +10,9 @@ was not used for longest goes first.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from haneul.base.errors import HaneulError, NotCached
@@ -57,6 +59,7 @@ class Answers:
         self._room_bytes = room_bytes
         self._age_us = round(age_s * MILLION)
         self._running: dict[frozenset[bytes], asyncio.Future[bool]] = {}
+        self.counts: Counter[str] = Counter()  # of hits and misses
         self._ready: dict[bytes, CachedRow] = {}  # on their way to the store
         self._writing: set[asyncio.Task[None]] = set()
         self._used_us: dict[bytes, int] = {}
@@ -80,7 +83,10 @@ class Answers:
 
         Raises NotCached where the client wants no other.
         """
-        places = {digest(key.tenant_id, ask, target): target for target in plan.targets}
+        try:
+            places = {digest(key.tenant_id, ask, target): target for target in plan.targets}
+        except RecursionError:
+            return None  # lists within lists: nothing is kept of it either
         if not wish.reads:
             return None
         group = frozenset(places)
@@ -101,7 +107,8 @@ class Answers:
 
         async def keep(target: Target, body: bytes) -> None:
             if len(body) <= ANSWER_MAX_BYTES and len(self._writing) < WRITING_MAX:
-                self._keep(key.tenant_id, digest(key.tenant_id, ask, target), body)
+                with suppress(RecursionError):
+                    self._keep(key.tenant_id, digest(key.tenant_id, ask, target), body)
 
         return Recorder(dialect, keep)
 

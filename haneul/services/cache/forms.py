@@ -122,6 +122,7 @@ def _told(choice: dict[str, Any]) -> dict[str, Any]:
     calls = choice.pop("calls", None)
     if calls:
         choice["message"]["tool_calls"] = [calls[index] for index in sorted(calls)]
+        choice["message"]["content"] = choice["message"]["content"] or None  # as OpenAI has it
     choice.setdefault("logprobs", None)
     choice.setdefault("finish_reason", None)
     return choice

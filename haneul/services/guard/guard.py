@@ -7,6 +7,7 @@ it to the client. What it cannot look into it refuses, and what it found it only
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -46,15 +47,21 @@ class Guard(Protocol):
 class PersonalGuard:
     """Masks personal data, or refuses it."""
 
-    def __init__(self, kind: str, finder: Finder) -> None:
+    def __init__(self, kind: str, finder: Finder, counts: Counter[str] | None = None) -> None:
         self._kind = kind
+        self._counts: Counter[str] = Counter() if counts is None else counts
         self._finder = finder
 
     async def before(self, ask: Ask) -> Guarded:
         """With placeholders. Raises PersonalData, UnsupportedValue."""
-        if sum(len(raw) for raw in ask.body.fields.values()) < THREAD_BYTES:
-            return self._look(ask)
-        return await asyncio.to_thread(self._look, ask)
+        try:
+            if sum(len(raw) for raw in ask.body.fields.values()) < THREAD_BYTES:
+                return self._look(ask)
+            return await asyncio.to_thread(self._look, ask)
+        except RecursionError as cause:
+            raise UnsupportedValue(
+                "Lists within lists are too deep to be looked through."
+            ) from cause
 
     def _look(self, ask: Ask) -> Guarded:
         fields: dict[str, Any] = {
@@ -70,6 +77,7 @@ class PersonalGuard:
         masks = Masks(self._finder, msgspec.json.encode(fields))
         masked = masks.mask(fields)
         found = sum(masks.counts.values())
+        self._counts += masks.counts
         if not found:
             return Guarded(replace(ask, masked=0), {})
         if self._kind == REFUSE or ask.unit is not None:  # a placeholder is not said or drawn
@@ -84,12 +92,13 @@ class Guards:
     """The guards that are switched on somewhere, each made when it is first asked."""
 
     def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()  # of what was masked or refused, by kind
         self._made: dict[str, Guard] = {}
 
     def of(self, kind: str) -> Guard:
         """Raises GuardUnavailable where it needs what is not installed."""
         if kind not in self._made:
-            self._made[kind] = PersonalGuard(kind, Finder())
+            self._made[kind] = PersonalGuard(kind, Finder(), self.counts)
         return self._made[kind]
 
 
