@@ -108,16 +108,20 @@ def decide(
     """Makes a rule, or takes it back where the value is empty or "none". Raises BadRequest."""
     if kind not in NAMES.get(name, ()):
         raise BadRequest(f"There is no rule '{name}' of a {kind}.", param=name)
+    before, kept = of_owner(connection, kind, owner_id), "none"
     if value in ("", "none"):
         queries.remove(connection, kind, owner_id, name)
         if name == "cache":
             cached.forget_tenant(connection, owner_id)
-        audit.note(connection, actor, f"{kind}.rule", owner_id, f"{name}: none")
-        return
-    kept = _CHECKS[name](value)
-    row = RuleRow(owner_kind=kind, owner_id=owner_id, name=name, value=kept, created_us=now_us())
-    queries.put(connection, row)
-    audit.note(connection, actor, f"{kind}.rule", owner_id, f"{name}: {kept}")
+    else:
+        kept = _CHECKS[name](value)
+        row = RuleRow(
+            owner_kind=kind, owner_id=owner_id, name=name, value=kept, created_us=now_us()
+        )
+        queries.put(connection, row)
+    after = of_owner(connection, kind, owner_id)
+    said = f"{name}: {kept}"
+    audit.note(connection, actor, f"{kind}.rule", owner_id, said, before=before, after=after)
 
 
 def of_owner(connection: Connection, kind: str, owner_id: str) -> dict[str, str]:
