@@ -26,7 +26,8 @@ from haneul.services.acting import actor_of
 from haneul.services.anthropic import pages as anthropic
 from haneul.services.audit_pages import AuditPages
 from haneul.services.call import JSON, Call
-from haneul.services.chat import APP, Gateway
+from haneul.services.chat import Gateway
+from haneul.services.heads import APP
 from haneul.services.invoice_pages import InvoicePages, seen_by, show_budgets
 from haneul.services.key_pages import KeyPages
 from haneul.services.keyring import from_app, require

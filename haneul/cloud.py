@@ -46,9 +46,11 @@ from haneul.services.call import FAIL_S, Calls
 from haneul.services.customs import Customs
 from haneul.services.customs_metrics import CustomsMetrics
 from haneul.services.flights import Flights
+from haneul.services.keeper import Keeper
 from haneul.services.keyring import Keyring
 from haneul.services.keys import read_pepper
 from haneul.services.ledger import Ledger, recover
+from haneul.services.loads import Loads
 from haneul.services.media.addresses import MediaAddresses
 from haneul.services.metrics import Metrics
 from haneul.services.replays import Replays
@@ -57,7 +59,9 @@ from haneul.services.responses.dialect import Responses
 from haneul.services.responses.kept import Kept
 from haneul.services.retention import Retention
 from haneul.services.roster import Roster
+from haneul.services.router import Router
 from haneul.services.rules import Rules
+from haneul.services.scarcity import Scarcity
 from haneul.services.sessions import Sessions
 from haneul.services.targets import Target, Targets
 from haneul.services.tei import Tei
@@ -129,11 +133,15 @@ class Cloud:
         self.metrics = Metrics()
         calls = Calls()
         stack.push_async_callback(calls.aclose)
+        loads = Loads(self.database, self.chip.id)
+        stack.push_async_callback(loads.aclose)
+        await loads.open()
         self.targets = Targets(self.client, await asyncio.to_thread(_aliases))
         stack.push_async_callback(self.targets.aclose)
         replays = Replays(self.database)
         stack.push_async_callback(replays.aclose)
         await self._rules()
+        router = Router(self.targets, spill_wait_s=config.spill_wait_s)
         self.outside = Outside(
             config,
             metrics=self.metrics,
@@ -150,9 +158,19 @@ class Cloud:
             biller=Biller(flights, self.ledger, self.metrics, config.currency),
             calls=calls,
             replays=replays,
-            customs=Customs(self.rules, self.cached),
+            customs=Customs(self.rules, self.cached, Scarcity(config, self.rules, router)),
+            router=router,
         )
         self.metrics.registry.register(CustomsMetrics(self.gateway.customs))
+        stack.push_async_callback(self.gateway.watch.aclose)
+        await self._open_models(fleet, loads)
+        owned = asyncio.create_task(self._book_owned(), name="owned")
+        stack.push_async_callback(_cancel, owned)
+        await self._listen()
+
+    async def _open_models(self, fleet: Fleet, loads: Loads) -> None:
+        """What follows the models in the store, prices them, keeps their engines and tunes them."""
+        config, stack = self.config, self._stack
         self.appraiser = Appraiser(
             config,
             database=self.database,
@@ -164,6 +182,8 @@ class Cloud:
         )
         stack.push_async_callback(self.appraiser.aclose)
         await self.appraiser.open()
+        self.keeper = Keeper(config, targets=self.targets, loads=loads, rules=self.rules)
+        stack.push_async_callback(self.keeper.aclose)
         self.roster = Roster(
             config,
             database=self.database,
@@ -171,9 +191,11 @@ class Cloud:
             client=self.client,
             chip=self.chip,
             priced=self.appraiser.first_price,
+            keeper=self.keeper,
         )
         stack.push_async_callback(self.roster.aclose)
         await self.roster.follow()
+        self.keeper.open()
         tuning = Background(
             config,
             database=self.database,
@@ -183,9 +205,6 @@ class Cloud:
         )
         stack.push_async_callback(tuning.aclose)
         tuning.open()
-        owned = asyncio.create_task(self._book_owned(), name="owned")
-        stack.push_async_callback(_cancel, owned)
-        await self._listen()
 
     async def _rules(self) -> None:
         """What was decided for tenants, keys and models, and the answers that are kept by it."""

@@ -18,6 +18,9 @@ from msgspec import Meta, Struct
 from haneul.base.errors import CommandError
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})  # hosts only this machine reaches
+STEP = "(thinking|model|queue|batch)"
+LADDER = f"^(refuse|{STEP}(,{STEP})*)$"
+Ladder = Annotated[str, Meta(pattern=LADDER)]
 Level = Literal["debug", "info", "warning", "error"]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
@@ -37,6 +40,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     slots: Annotated[int, Meta(ge=0, le=64)] = 0  # answers at a time; 0: by memory, up to 16
     context_tokens: Annotated[int, Meta(ge=0, le=1_048_576)] = 0  # per sequence; 0: up to 4,096
     threads: Annotated[int, Meta(ge=0, le=1024)] = 0  # of one engine; 0: chosen by measuring
+    keep_alive_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 0  # of an idle engine; 0: for ever
+    memory_max_bytes: Annotated[int, Meta(ge=0, le=1 << 50)] = 0  # of all engines; 0: what is free
     tune: bool = True  # each new model is measured for its best setup, at a quiet moment
 
     queue_max: Annotated[int, Meta(ge=0, le=10_000)] = 64  # requests waiting for one engine
@@ -44,8 +49,12 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     connections_max: Annotated[int, Meta(ge=16, le=65_536)] = 4096  # the idlest makes room
     body_max_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 32 << 20  # of a request
     body_s: Seconds = 30  # for a request's body to arrive whole
+    bodies_max: Annotated[int, Meta(ge=4, le=65_536)] = 256  # on their way in; a key: a quarter
+    bodies_max_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 1 << 30  # of all of these
     queue_s: Seconds = 120  # in the queue of an engine
     spill_wait_s: Annotated[float, Meta(ge=0, le=86_400)] = 5  # in it, before a remote is asked
+    scarcity: Ladder = "thinking,model,queue,batch"  # tried in turn when all is busy; or refuse
+    scarcity_thinking_tokens: Annotated[int, Meta(ge=1, le=1 << 24)] = 1024  # of an answer, then
     leader_wait_s: Seconds = 20  # for one that begins alike, at engines that share prefixes
     first_token_s: Seconds = 300  # from the engine's start to its first byte
     answer_s: Seconds = 1800  # from the engine's start to the end of an answer that is not streamed

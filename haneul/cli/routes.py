@@ -24,13 +24,20 @@ from haneul.store.routes import RouteRow
 @click.argument("name")
 @click.argument("members", nargs=-1, required=True, metavar="MODEL[=WEIGHT] ...")
 @click.option("--fallback", "fallbacks", multiple=True, help="A model asked when the others fail.")
+@click.option("--scarce", multiple=True, help="A smaller model asked when the others are busy.")
 @json_option
-def set_(name: str, members: tuple[str, ...], fallbacks: tuple[str, ...], as_json: bool) -> None:
+def set_(
+    name: str,
+    members: tuple[str, ...],
+    fallbacks: tuple[str, ...],
+    scarce: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Makes NAME lead to models: to the best of them at the moment, or by their weights.
 
     A running cloud follows within seconds.
     """
-    route = parse(name, members, fallbacks)
+    route = parse(name, members, fallbacks, scarce)
     store = database(config())
     store.run(_put, route)
     missing = sorted(_named(route) - _known(store))
@@ -89,7 +96,8 @@ def _row(connection: Connection, name: str) -> RouteRow | None:
 
 def _leads(route: Route) -> str:
     then = f", then {', '.join(route.fallbacks)}" if route.fallbacks else ""
-    return _members(route) + then
+    scarce = f"; when all are busy to {', '.join(route.scarce)}" if route.scarce else ""
+    return _members(route) + then + scarce
 
 
 def _members(route: Route) -> str:
@@ -101,7 +109,7 @@ def _member(member: Member) -> str:
 
 
 def _named(route: Route) -> set[str]:
-    return {member.model for member in route.members} | set(route.fallbacks)
+    return {member.model for member in route.members} | {*route.fallbacks, *route.scarce}
 
 
 def _known(store: Database) -> set[str]:

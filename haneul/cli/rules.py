@@ -28,18 +28,31 @@ guard_option = click.option(
     help="Personal data in requests: masked, refused, or nobody looks.",
 )
 
+scarcity_option = click.option(
+    "--scarcity",
+    metavar="STEPS",
+    help="What is tried when all is busy, as 'thinking,model,queue,batch', or 'refuse'.",
+)
+scarcity_budget_option = click.option(
+    "--scarcity-budget",
+    metavar="SHARE",
+    help="The share of a budget from which on what is left is scarce too, 0 to 1.",
+)
+
 
 @command("set", example="haneul keys set research --thinking-max 2048")
 @click.argument("name")
 @thinking_option
+@scarcity_option
+@scarcity_budget_option
 @click.option("--tenant", metavar="ID", help="Whose it is, where several have one of that name.")
 @json_option
-def set_key(name: str, thinking_max: str | None, tenant: str | None, as_json: bool) -> None:
+def set_key(name: str, tenant: str | None, as_json: bool, **wanted: str | None) -> None:
     """Changes what a key may do; a running cloud follows within seconds."""
 
     def change(connection: Connection) -> dict[str, str]:
         key = keys_service.find(connection, name, tenant_id=tenant)
-        return _decided(connection, KEY, key.id, {"thinking_max": thinking_max})
+        return _decided(connection, KEY, key.id, wanted)
 
     _tell(name, database(config()).run(change), as_json)
 
@@ -48,15 +61,20 @@ def set_key(name: str, thinking_max: str | None, tenant: str | None, as_json: bo
 @click.argument("name")
 @thinking_option
 @guard_option
+@click.option(
+    "--keep-alive",
+    "keep_alive_s",
+    metavar="SECONDS",
+    help="How long its embedded engine stays without requests; 0: for ever.",
+)
 @json_option
-def set_model(name: str, thinking_max: str | None, guard: str | None, as_json: bool) -> None:
+def set_model(name: str, as_json: bool, **wanted: str | None) -> None:
     """Changes what holds for requests of NAME, a route's or a model's, whoever asks.
 
     A running cloud follows within seconds.
     """
     check_name(name)
-    wanted = {"thinking_max": thinking_max, "guard": guard}
-    _warn(guard)
+    _warn(wanted["guard"])
     _tell(name, database(config()).run(lambda c: _decided(c, MODEL, name, wanted)), as_json)
 
 
@@ -73,13 +91,12 @@ def set_model(name: str, thinking_max: str | None, guard: str | None, as_json: b
     help="What such an answer costs of its price, 0 to 1; without: nothing.",
 )
 @guard_option
+@scarcity_option
+@scarcity_budget_option
 @json_option
-def set_tenant(
-    tenant: str, cache: str | None, cache_share: str | None, guard: str | None, as_json: bool
-) -> None:
+def set_tenant(tenant: str, as_json: bool, **wanted: str | None) -> None:
     """Changes what holds for a tenant's requests; a running cloud follows within seconds."""
-    wanted = {"cache": cache, "cache_share": cache_share, "guard": guard}
-    _warn(guard)
+    _warn(wanted["guard"])
 
     def change(connection: Connection) -> dict[str, str]:
         tenants_service.find(connection, tenant)

@@ -95,6 +95,7 @@ def trace_lines(row: RequestRow, price: PriceRow | None, key: str) -> list[tuple
         ("engine", f"{row.engine or 'none'} {row.engine_version or ''}".strip()),
         ("chip", row.chip or "unknown"),
         ("chosen", _chosen(row)),
+        ("tried", _tried(row)),
         ("state", _state(row)),
         ("tokens", _tokens(row)),
         *_ruled(row),
@@ -132,6 +133,14 @@ def _chosen(row: RequestRow) -> str:
     saved = show_money(abs(row.saved_nano), row.currency)
     more = "more" if row.saved_nano >= 0 else "less"
     return f"{reason}; the next would have cost {saved} {more}"
+
+
+def _tried(row: RequestRow) -> str:
+    """The engines that gave no answer before, and why."""
+    if row.tried is None:
+        return "no other engine"
+    parts = [each.rpartition("=") for each in row.tried.split(" ")]
+    return ", ".join(f"{engine} ({why})" for engine, _, why in parts)
 
 
 def _tokens(row: RequestRow) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from haneul.openapi.operation import Header, Schema
-from haneul.services.chat import PRIORITIES
+from haneul.services.heads import PRIORITIES
 from haneul.services.mcp.wire import VERSION
 
 WHOLE: Schema = {"type": "string", "pattern": "^[0-9]+$"}
@@ -43,6 +43,24 @@ TAKEN = (
             "pattern": "^(no-store|no-cache|only-if-cached|max-age=[0-9]{1,9})"
             "(, ?(no-store|no-cache|only-if-cached|max-age=[0-9]{1,9}))*$",
         },
+    ),
+    Header(
+        name="x-haneul-within-s",
+        text="How long the client waits for an answer to begin. An engine that could not begin by "
+        "then, even at the best end of its promise, is not waited for: 503 with `retry-after`. "
+        "The timeout that OpenAI's and Anthropic's SDKs send is understood too.",
+        unit="seconds",
+        schema={"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"},
+    ),
+    Header(
+        name="x-stainless-read-timeout",
+        text="As SDKs send it: like `x-haneul-within-s`.",
+        unit="seconds",
+    ),
+    Header(
+        name="x-stainless-timeout",
+        text="As SDKs send it: like `x-haneul-within-s`.",
+        unit="seconds",
     ),
     Header(
         name="idempotency-key",
@@ -155,7 +173,21 @@ GIVEN = (
     Header(
         name="x-haneul-route-reason",
         text="Why that one: `only`, `own_free`, `own_queue`, `spilled`, `cheapest`, `affinity`, "
-        "`fallback`, or `cache` where it was not asked again.",
+        "`fallback`, `cache` where it was not asked again, `scarce_thinking`, `scarce_model` or "
+        "`scarce_queue`.",
+    ),
+    Header(
+        name="x-haneul-promised-s",
+        text="When the answer was to begin, said as the request came: `4.2; low=2.1; high=8.4`. "
+        "Only where it could not begin at once, and the wait is known.",
+        unit="seconds",
+        schema={"type": "string", "pattern": r"^[0-9.]+; low=[0-9.]+; high=[0-9.]+$"},
+    ),
+    Header(
+        name="x-haneul-scarcity",
+        text="What was done for want of free hardware or money, and why: `thinking=1024`, "
+        "`model`, `queue`, `batch` or `refuse`, then `reason=busy`, `waking` or `budget`.",
+        schema={"type": "string", "pattern": "^[a-z0-9=, ]+; reason=(busy|waking|budget)$"},
     ),
     Header(
         name="idempotent-replayed",
@@ -185,7 +217,13 @@ GIVEN = (
     Header(name="cache-control", text="Of the page's files: ask again each time."),
 )
 # What goes with every request that engines are asked for, and with its answer.
-ASKING = ("x-haneul-app", "x-haneul-priority", "x-haneul-cache", "idempotency-key")
+ASKING = (
+    "x-haneul-app",
+    "x-haneul-priority",
+    "x-haneul-within-s",
+    "x-haneul-cache",
+    "idempotency-key",
+)
 ASKED = (
     *(each.name for each in GIVEN if each.name.startswith(("x-ratelimit-", "x-haneul-"))),
     "age",

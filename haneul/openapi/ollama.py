@@ -247,7 +247,7 @@ SHARED = {
     "model": "A model or a route.",
     "options": "See below.",
     "keep_alive": "0 unloads the model after the answer (scope `admin`, embedded models only); "
-    "otherwise without effect: a model stays loaded until it is stopped.",
+    "otherwise the model stays at least so long after its last request, below 0 for ever.",
     "truncate": "true is refused: too long a prompt is never cut.",
 }
 NAMED = {"model": "Which one.", "name": "What `model` was once called."}

@@ -75,6 +75,7 @@ class RouteShown(Struct, kw_only=True):
     owned_by: Literal["route"]
     members: list[MemberShown]
     fallbacks: list[str]
+    scarce: list[str]
 
 
 class ModelList(Struct, kw_only=True):

@@ -5,6 +5,7 @@ from the better of the two, and every forecast scored against what then happened
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 
 from sqlalchemy import Connection
 
@@ -108,13 +109,14 @@ class Appraiser:
                 return found, "before"
             assert target.replica is not None
             before = await _busy(SAMPLE_S)
-            speeds = await measure(
-                self._client,
-                target.replica.address,
-                target.upstream_model,
-                streams=target.gate.inside_max,
-                context_tokens=target.context_tokens or 0,
-            )
+            with target.awake.measured() if target.awake is not None else nullcontext():
+                speeds = await measure(
+                    self._client,
+                    target.replica.address,
+                    target.upstream_model,
+                    streams=target.gate.inside_max,
+                    context_tokens=target.context_tokens or 0,
+                )
             busy = max(before, await _busy(SAMPLE_S))
             if busy > QUIET_SHARE:
                 _log(target, speeds, beside=round(busy, 2))

@@ -34,6 +34,7 @@ ANSWER_TOKENS = 256  # set aside from a token rate for an answer whose length no
 UNBOUNDED_TOKENS = 1 << 17  # the most a remote engine is taken to answer when nobody says
 NAME_MAX_BYTES = 208  # of what users and engines say and the ledger keeps
 CODE_MAX_BYTES = 64
+TRIED_MAX_BYTES = 160
 ROOM_S, ROOM_LOOK_S = 5.0, 0.01  # for a slow disk to take what waits
 CLIENT_CLOSED = 499  # the status of a request whose client went away, as nginx writes it
 
@@ -69,6 +70,7 @@ class Bill:
         self.metering = "none"
         self.upstream_id: str | None = None
         self.started_us: int | None = None
+        self.calls = 0  # of engines: more than one where some gave no answer
         self._biller = biller
         self._call = call
         self._offers = offers
@@ -76,6 +78,7 @@ class Bill:
         self._inside: tuple[Busy, float, int] | None = None
         self._routed: str | None = None
         self._next: Target | None = None
+        self._tried: list[str] = []
         self._account = account
         self._reservation = reservation
         self._flight = flight
@@ -94,6 +97,10 @@ class Bill:
         """Why it goes where it goes now, and where it would have gone instead."""
         self._routed, self._next = reason, following
 
+    def failed_at(self, target: Target, error: HaneulError) -> None:
+        """A target gave no answer, and why."""
+        self._tried.append(f"{target.engine}={error.code}")
+
     def enter(self, target: Target, entered_s: float) -> None:
         """The request is inside an engine: from now on its clock runs, and only its counts."""
         if target is not self._offer.target:
@@ -101,6 +108,7 @@ class Bill:
             self._flight.reopen(offer.opened)
             self._offer, self.metering, self.upstream_id = offer, "none", None
         self.started_us = self._call.now_us()
+        self.calls += 1
         self._inside = (target.gate.busy, entered_s, self.counters.busy_us)
 
     def leave(self) -> None:
@@ -148,6 +156,7 @@ class Bill:
             upstream_id=kept(self.upstream_id),
             routed=self._routed,
             saved_nano=self._saved_nano(),
+            tried=kept(" ".join(self._tried), TRIED_MAX_BYTES) if self._tried else None,
             started_us=self.started_us,
             finished_us=self._call.now_us(),
         )

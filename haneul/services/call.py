@@ -173,8 +173,13 @@ class Call:
 
     def check(self, now: float) -> None:
         """Ends the call if its deadline has passed."""
-        if now > self._deadline and not self.is_interrupted and self._task is not None:
-            self.expired = self._late or DeadlineExceeded()
+        if now > self._deadline:
+            self.end(self._late or DeadlineExceeded())
+
+    def end(self, error: HaneulError) -> None:
+        """Ends the call with an error, unless it is ending already."""
+        if not self.is_interrupted and self._task is not None:
+            self.expired = error
             self._task.cancel()
 
     @property
@@ -195,7 +200,7 @@ class Call:
     # the request
     async def body(self, *, max_bytes: int, within_s: float) -> bytes:
         """The whole body. Raises TooLarge, RequestTimeout."""
-        self._check_head(max_bytes)
+        self.check_head(max_bytes)
         self.wants_body, self._most = True, max_bytes
         if not self._is_whole and self._size <= max_bytes:
             self.within(within_s, RequestTimeout())
@@ -219,7 +224,18 @@ class Call:
         finally:
             self._waiter = None
 
-    def _check_head(self, max_bytes: int) -> None:
+    @property
+    def has_body(self) -> bool:
+        """Whether all of the body is there."""
+        return self._is_whole
+
+    @property
+    def arrived_bytes(self) -> int:
+        """Of the body, so far."""
+        return self._size
+
+    def check_head(self, max_bytes: int) -> None:
+        """Raises TooLarge, BadRequest for a body that is not taken, before it comes."""
         length = self.headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > max_bytes:
             raise TooLarge(f"The request body is larger than {max_bytes} bytes.")

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from haneul.base.config import Config
 from haneul.base.errors import (
-    BadRequest,
     EngineFailed,
     EngineUnavailable,
     HaneulError,
@@ -27,17 +26,18 @@ from haneul.base.errors import (
 from haneul.base.log import logger
 from haneul.services import openai
 from haneul.services.accounts import Accounts
+from haneul.services.arrivals import Arrivals
 from haneul.services.ask import Ask
 from haneul.services.bill import Bill, Biller
 from haneul.services.call import JSON, Call, Calls
 from haneul.services.choice import CACHE, FALLBACK
 from haneul.services.customs import Customs, Way
 from haneul.services.dialect import Dialect
-from haneul.services.gate import Full
+from haneul.services.heads import APP, key_text, tell_limits, terms_of
 from haneul.services.keyring import Keyring, from_app, require
 from haneul.services.keys import LOCAL, Key
 from haneul.services.leaders import Led, Turn
-from haneul.services.limits import Account
+from haneul.services.promise import check, line, promised, within_s
 from haneul.services.refusal import engine_error
 from haneul.services.remote import NO_HEADERS, Headers, Reply
 from haneul.services.replays import HEADER as IDEMPOTENCY
@@ -46,18 +46,10 @@ from haneul.services.retries import Retries
 from haneul.services.router import Plan, Router, head
 from haneul.services.sessions import Sessions
 from haneul.services.targets import EMBEDDED, Target, Targets
+from haneul.services.watch import Silent, Wait, Watch
 
 ERROR_MAX_BYTES = 64 << 10
 STOPPING_S = 5.0  # after which a client may find the cloud started again
-KEY_HEADERS = (b"authorization", b"x-api-key")
-APP = b"x-haneul-app"
-PRIORITY = b"x-haneul-priority"
-PRIORITIES = ("interactive", "batch", "research")
-LIMITS = (
-    b"x-ratelimit-limit-%b: %d\r\n"
-    b"x-ratelimit-remaining-%b: %d\r\n"
-    b"x-ratelimit-reset-%b: %.3fs\r\n"  # until it is full again
-)
 log = logger("gateway")
 
 
@@ -88,6 +80,7 @@ class Gateway:
         calls: Calls,
         replays: Replays,
         customs: Customs,
+        router: Router,
     ) -> None:
         self.config = config
         self.keyring = keyring
@@ -99,7 +92,10 @@ class Gateway:
         self.replays = replays
         self.customs = customs
         self.retries = Retries()
-        self.router = Router(targets, spill_wait_s=config.spill_wait_s)
+        self.watch = Watch()
+        self.arrivals = Arrivals(most=config.bodies_max, most_bytes=config.bodies_max_bytes)
+        self.running = 0  # requests whose bodies are there
+        self.router = router
 
     async def guard(self, call: Call, work: Callable[[Call], Awaitable[None]]) -> None:
         """Runs one call to its end, whatever happens, and tells the client how it ended."""
@@ -123,8 +119,7 @@ class Gateway:
             return
         key = await self.who(call)
         require(key, "infer")
-        config = self.config
-        data = await call.body(max_bytes=config.body_max_bytes, within_s=config.body_s)
+        data = await self.body(call, key)
         await self.replays.once(call, key.id, data, lambda: self._serve(call, dialect))
 
     async def _serve(self, call: Call, dialect: Dialect) -> None:
@@ -138,24 +133,33 @@ class Gateway:
         try:
             require(key, "infer")
             terms = terms_of(call, key)
-            if len(self.calls) > self.config.in_flight_max:
+            data = await self.body(call, key)
+            if self.running >= self.config.in_flight_max:
                 raise Overloaded("Too many requests are in flight.", retry_after_s=2)
-            data = await call.body(
-                max_bytes=self.config.body_max_bytes, within_s=self.config.body_s
-            )
             ask = await dialect.open(key, data)
             plan = self.router.plan(key, ask)
-            if self.customs.concerns(ask):
-                dialect, ask, plan = await self.customs.clear(call, key, Way(dialect, ask, plan))
+            if self.customs.concerns(ask, plan):
+                way = Way(dialect, ask, plan)
+                dialect, ask, plan = await self.customs.clear(call, key, account, way)
             bill = self.biller.open(call, key, account, ask, plan.targets)
         except HaneulError as error:
             model = ask.model if ask else None
             self.biller.refused(call, key, dialect.name, model, error)
             raise
         finally:
-            _tell_limits(call, account)
-        with bill:
-            await self._relay(Request(call, key, dialect, ask, plan, bill, terms))
+            tell_limits(call, account)
+        self.running += 1
+        try:
+            with bill:
+                await self._relay(Request(call, key, dialect, ask, plan, bill, terms))
+        finally:
+            self.running -= 1
+
+    async def body(self, call: Call, key: Key) -> bytes:
+        """The body of a request to an engine. Raises TooLarge, RequestTimeout, Overloaded."""
+        config = self.config
+        most_bytes = config.body_max_bytes
+        return await self.arrivals.body(call, key, max_bytes=most_bytes, within_s=config.body_s)
 
     def find(self, key: Key, name: str) -> list[Target]:
         """The targets of a name that the key may use. Raises ModelNotFound, NotAllowed."""
@@ -168,7 +172,7 @@ class Gateway:
         if call.is_local:
             return LOCAL
         try:
-            if (text := _key_text(call)) is not None:
+            if (text := key_text(call)) is not None:
                 return await self.keyring.verify(text)
             return await self.keyring.verify(self.sessions.key_text(call.headers))
         except NotAuthenticated as error:
@@ -178,13 +182,19 @@ class Gateway:
     async def _relay(self, request: Request) -> None:
         """Tries the targets in order until one gives its first byte."""
         call, plan, retries = request.call, request.plan, self.retries
-        targets, limits, soonest_s = retries.order(plan.targets), call.limits, math.inf
+        targets, limits, soonest_s = plan.targets, call.limits, math.inf
+        bill = request.bill
         retries.called(request.key.id)
         for number, target in enumerate(targets):
-            reason = plan.reason if target is plan.targets[0] else FALLBACK
-            call.limits = limits + head(target.engine, reason)
-            request.bill.routed(reason, targets[number + 1] if target is not targets[-1] else None)
+            is_last = target is targets[-1]
+            reason = FALLBACK if number else plan.reason
+            promise = promised(target)
+            call.limits = limits + head(target.engine, reason) + line(promise)
+            bill.routed(reason, None if is_last else targets[number + 1])
+            calls = bill.calls
             try:
+                if promise is not None:
+                    check(target, promise, within_s(call))
                 call.within(self.config.queue_s + self.config.first_token_s)
                 if target.leaders is None:
                     await self._at(request, target)
@@ -192,45 +202,47 @@ class Gateway:
                     with await target.leaders.turn(request.ask) as turn:
                         await self._at(request, target, turn)
                 if reason != CACHE:
-                    retries.worked(target)
-                if len(targets) > 1:
-                    self.router.learn(request.ask.model, request.bill.counters)
+                    target.health.worked()
+                if len(targets) > 1 or bill.counters.reasoning_tokens:
+                    self.router.learn(request.ask.model, bill.counters)
                 return
-            except asyncio.CancelledError:
-                if call.expired is not None and not call.has_begun:
-                    retries.failed(target, call.expired)  # it may stand still
-                raise
             except (Unavailable, EngineFailed, RateLimited) as error:
-                if not isinstance(error, Full):
-                    retries.failed(target, error)
+                bill.failed_at(target, error)
                 soonest_s = min(soonest_s, error.retry_after_s or math.inf)
-                is_last = target is targets[-1]
-                if is_last or call.has_begun or not retries.take(request.key.id):
+                is_free = bill.calls == calls or isinstance(error, Silent)  # no work was done there
+                may_go_on = not (is_last or call.has_begun)
+                if not may_go_on or not (is_free or retries.take(request.key.id)):
                     error.retry_after_s = None if soonest_s == math.inf else soonest_s
                     raise
                 log.info("next_target", request=call.id, engine=target.engine, code=error.code)
 
     async def _at(self, request: Request, target: Target, turn: Turn | None = None) -> None:
         """One target's answer, from its door to its last byte."""
-        call, bill, config = request.call, request.bill, self.config
-        entered_s = await target.gate.enter()
+        call, config = request.call, self.config
+        has_next = target is not request.plan.targets[-1]
+        entered_s: float | None = None
         try:
-            self.router.trying(target)
-            await target.ready(config.first_token_s)
-            call.within(config.first_token_s if request.ask.is_stream else config.answer_s)
-            bill.enter(target, entered_s)
-            try:
-                async with await self._ask(request, target) as reply:
-                    led = Led(reply, turn) if turn is not None and turn.is_leading else reply
-                    await self._deliver(request, target, led)
-            finally:
-                bill.leave()
-            target.health.worked()
+            with self.watch.wait(target, request.ask, has_next=has_next) as wait:
+                entered_s = await target.gate.enter()
+                self.router.trying(target)
+                await target.ready(config.first_token_s)
+                call.within(config.first_token_s if request.ask.is_stream else config.answer_s)
+                wait.sent()
+                request.bill.enter(target, entered_s)
+                try:
+                    async with await self._ask(request, target) as reply:
+                        led = Led(reply, turn) if turn is not None and turn.is_leading else reply
+                        await self._deliver(request, target, led, wait)
+                finally:
+                    request.bill.leave()
         except BaseException as error:
-            self.router.ended(target, error, late=None if call.has_begun else call.expired)
+            if entered_s is not None:
+                late = None if call.has_begun else call.expired
+                self.router.ended(target, error, late=late)
             raise
         finally:
-            target.gate.leave()
+            if entered_s is not None:
+                target.gate.leave()
 
     async def _ask(self, request: Request, target: Target) -> Reply:
         """Hands the request to the engine. Raises what the engine refused it with."""
@@ -253,15 +265,16 @@ class Gateway:
             return {"content-type": request.ask.content_type}
         return request.terms if target.engine == EMBEDDED else NO_HEADERS
 
-    async def _deliver(self, request: Request, target: Target, reply: Reply) -> None:
+    async def _deliver(self, request: Request, target: Target, reply: Reply, wait: Wait) -> None:
         if request.ask.is_stream:
-            await self._deliver_stream(request, target, reply)
+            await self._deliver_stream(request, target, reply, wait)
         else:
-            await self._deliver_whole(request, reply)
+            await self._deliver_whole(request, reply, wait)
 
-    async def _deliver_whole(self, request: Request, reply: Reply) -> None:
+    async def _deliver_whole(self, request: Request, reply: Reply, wait: Wait) -> None:
         call, key, ask, bill = request.call, request.key, request.ask, request.bill
         data = await reply.read()
+        wait.heard()
         whole = openai.read_whole(data)
         bill.upstream_id = whole.id
         if whole.usage is not None:
@@ -278,7 +291,9 @@ class Gateway:
         await request.dialect.keep(key, ask, data)
         await call.answer(200, data, JSON)
 
-    async def _deliver_stream(self, request: Request, target: Target, reply: Reply) -> None:
+    async def _deliver_stream(
+        self, request: Request, target: Target, reply: Reply, wait: Wait
+    ) -> None:
         call, key, ask, bill = request.call, request.key, request.ask, request.bill
         stream = request.dialect.stream(ask, bill.counters)
         call.errors = stream.errors or call.errors
@@ -286,13 +301,19 @@ class Gateway:
 
         def take(data: bytes) -> None:
             """What came goes on at once; what is about to be sent is billed from now on."""
+            if wait.is_left:
+                return
             events = stream.feed(data)
             bill.upstream_id = stream.upstream_id
             bill.metering = "engine" if stream.has_usage else "counted"
             bill.delivering()
-            if events:
+            if not events:
+                wait.lives()
+            else:
                 call.within(self.config.idle_s)
                 if not call.has_begun:
+                    wait.heard()
+                    target.health.heard()
                     call.begin(200, stream.content_type)
                 call.write(events)
             if stream.failure is not None:
@@ -327,41 +348,3 @@ async def _outcome(call: Call, work: Callable[[Call], Awaitable[None]]) -> Haneu
         log.exception("request_failed", request=call.id)
         return HaneulError("Something went wrong inside haneul; the log has it.")
     return None
-
-
-def terms_of(call: Call, key: Key) -> Headers:
-    """What the embedded engine is told beside the request: whose it is, and how urgent.
-
-    Raises BadRequest for an urgency that does not exist.
-    """
-    priority = call.headers.get(PRIORITY, b"interactive").decode("latin-1")
-    if priority not in PRIORITIES:
-        raise BadRequest(
-            f"'x-haneul-priority' can be {', '.join(PRIORITIES)}.", param="x-haneul-priority"
-        )
-    return {"x-haneul-owner": key.id, "x-haneul-priority": priority}
-
-
-def _tell_limits(call: Call, account: Account) -> None:
-    """Tells the client its rates, by the names that OpenAI gave them."""
-    for name, rate in ((b"requests", account.requests), (b"tokens", account.tokens)):
-        if rate is not None:
-            full_s = rate.wait_s(rate.per_minute)
-            facts = (name, rate.per_minute, name, rate.remaining, name, full_s)
-            call.limits += LIMITS % facts
-
-
-def _key_text(call: Call) -> str | None:
-    """The key that came in a header, if one did. Raises BadRequest, NotAuthenticated."""
-    bearer, plain = call.headers.get(b"authorization"), call.headers.get(b"x-api-key")
-    is_double = bearer is not None and plain is not None
-    if is_double or (call.repeated and not call.repeated.isdisjoint(KEY_HEADERS)):
-        raise BadRequest("Send one API key, in one header.")
-    if plain is not None:
-        return plain.decode("latin-1")
-    if bearer is None:
-        return None
-    scheme, _, text = bearer.decode("latin-1").partition(" ")
-    if scheme.lower() != "bearer":
-        raise NotAuthenticated("The authorization header must be 'Bearer sk-hn-…'.")
-    return text.strip()

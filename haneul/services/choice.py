@@ -19,6 +19,9 @@ CHEAPEST = "cheapest"
 AFFINITY = "affinity"
 FALLBACK = "fallback"
 ONLY = "only"
+SCARCE_THINKING = "scarce_thinking"
+SCARCE_MODEL = "scarce_model"
+SCARCE_QUEUE = "scarce_queue"
 CACHE = "cache"
 REASONS = {
     OWN_FREE: "own hardware was free",
@@ -28,6 +31,9 @@ REASONS = {
     AFFINITY: "of equals the one that read such prompts before",
     FALLBACK: "the better ones failed or were paused",
     ONLY: "the only one",
+    SCARCE_THINKING: "the best there was, with fewer thoughts: all was scarce",
+    SCARCE_MODEL: "a smaller model: all was scarce",
+    SCARCE_QUEUE: "the best there was, after a wait that was announced: all was busy",
     CACHE: "it answered the same before, and that answer was kept",
 }
 

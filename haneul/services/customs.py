@@ -21,8 +21,10 @@ from haneul.services.dialect import Dialect
 from haneul.services.guard.guard import MASKED, Guards
 from haneul.services.guard.restoring import Restoring
 from haneul.services.keys import Key
-from haneul.services.router import Plan
+from haneul.services.limits import Account
+from haneul.services.router import Plan, is_free_at
 from haneul.services.rules import Caching, Rules
+from haneul.services.scarcity import Scarcity
 from haneul.services.targets import Target
 
 
@@ -37,23 +39,35 @@ class Way(NamedTuple):
 class Customs:
     """The rules, and what carries them out."""
 
-    def __init__(self, rules: Rules, answers: Answers) -> None:
+    def __init__(self, rules: Rules, answers: Answers, scarcity: Scarcity) -> None:
         self._rules = rules
         self.answers = answers
         self.guards = Guards()
+        self._scarcity = scarcity
 
-    def concerns(self, ask: Ask) -> bool:
+    def concerns(self, ask: Ask, plan: Plan) -> bool:
         """Whether anything may have to be done to a request."""
-        return not self._rules.is_empty or ask.thinking_max is not None
+        is_free = is_free_at(plan.targets[0])
+        return not (is_free and self._rules.is_empty and ask.thinking_max is None)
 
-    async def clear(self, call: Call, key: Key, way: Way) -> Way:
+    async def clear(self, call: Call, key: Key, account: Account, way: Way) -> Way:
         """The request as it may go on. Raises HaneulError where it may not."""
         names = {way.ask.model, *(target.model for target in way.plan.targets)}
+        names |= self._scarcity.names(way.ask.model)  # so that no smaller model goes round a rule
         if (kind := self._rules.guard(key.tenant_id, names)) is not None:
             way = await self._guarded(call, kind, way)
         way = self._bounded(call, key, names, way)
         caching = self._rules.caching(key.tenant_id)
-        return way if caching is None else await self._cached(call, key, caching, way)
+        cleared = way if caching is None else await self._cached(call, key, caching, way)
+        if cleared.plan.reason == choice.CACHE or call.key is not None:  # or the cloud's own call
+            return cleared
+        reason = self._scarcity.reason(key, account, way.plan)
+        if reason is None:
+            return cleared
+        ask, plan = self._scarcity.ease(call, key, way.ask, way.plan, reason)
+        if ask is way.ask and plan.targets is way.plan.targets:
+            return cleared._replace(plan=plan)
+        return way._replace(ask=ask, plan=plan)  # what was made smaller is not kept as the whole
 
     async def _guarded(self, call: Call, kind: str, way: Way) -> Way:
         """Without the personal data that it holds, which comes back in its answer."""

@@ -51,6 +51,11 @@ class Busy:
         """How long a request stays inside, by those of late; None until some have left."""
         return self._stays_s / self._left if self._left > LEFT_MIN else None
 
+    @property
+    def idle_s(self) -> float:
+        """Since the last request left; 0 while one is inside."""
+        return 0.0 if self.inside else self._clock() - self._at
+
     def enter(self) -> float:
         reading = self.reading_s()
         self.inside += 1

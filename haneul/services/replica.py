@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -104,6 +105,8 @@ class Replica:
         self.reason = ""  # why it last ended, in words
         self.process: asyncio.subprocess.Process | None = None
         self.load_s: float | None = None
+        self.since = time.monotonic()  # of its state
+        self.on_ready: Callable[[float], None] | None = None  # told how long it took
         name = "".join(letter if letter.isalnum() else "-" for letter in spec.model)[:36]
         name += f"-{number}" if number > 1 else ""
         self.address = http.unix(str(run / f"{name}.sock"))
@@ -133,7 +136,8 @@ class Replica:
         try:
             async with asyncio.timeout(within_s):
                 while self.state != READY:
-                    if self.state in (FAILED, BACKOFF):
+                    is_stopped = self.state == STOPPED and self._supervisor is None
+                    if is_stopped or self.state in (FAILED, BACKOFF):
                         raise self.unavailable()
                     await self._change()
         except TimeoutError as cause:
@@ -150,26 +154,34 @@ class Replica:
         )
 
     async def stop(self) -> None:
-        """Ends the process: asked first, killed after six seconds."""
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            await asyncio.gather(self._supervisor, return_exceptions=True)
-            self._supervisor = None
-        await self._end_process()
+        """Ends the process: asked first, killed after six seconds.
+
+        Whoever wants it meanwhile starts it anew, as soon as it has ended.
+        """
+        supervisor, self._supervisor = self._supervisor, None
+        process, is_asked = self.process, self.state == READY
         self._move(STOPPED)
+        if supervisor is not None:
+            supervisor.cancel()
+            await asyncio.gather(supervisor, return_exceptions=True)
+        await self._end(self.process if self._supervisor is None else process, is_asked=is_asked)
 
     async def _supervise(self) -> None:
         pause_s = BACKOFF_FIRST_S
         while True:
             self._move(LOADING)
-            began = time.monotonic()
+            await self._end(self.process, is_asked=True)  # one that was stopped may still be there
+            began = self.since = time.monotonic()
             await self._spawn()
             if await self._until_ready():
                 self.load_s = time.monotonic() - began
                 self._move(READY)
                 log.info("replica_ready", model=self.spec.model, wait_s=round(self.load_s, 2))
+                if self.on_ready is not None:
+                    self.on_ready(self.load_s)
                 await self._until_lost()
-            await self._end_process()
+            is_asked = self.state == READY and not self.reason.startswith("did not answer")
+            await self._end(self.process, is_asked=is_asked)
             if self.process is not None and self.process.returncode == BROKEN_FILE_EXIT:
                 self._move(FAILED)
                 return
@@ -255,12 +267,11 @@ class Replica:
         except (OSError, msgspec.DecodeError):
             return ""
 
-    async def _end_process(self) -> None:
+    async def _end(self, process: asyncio.subprocess.Process | None, *, is_asked: bool) -> None:
+        """Returns when the process has ended; one that is not asked is killed."""
         self._client.forget(self.address)
-        process = self.process
         if process is None or process.returncode is not None:
             return
-        is_asked = self.state == READY and not self.reason.startswith("did not answer")
         process.send_signal(signal.SIGTERM if is_asked else signal.SIGKILL)
         try:
             async with asyncio.timeout(STOP_S):
@@ -274,7 +285,7 @@ class Replica:
             return
         if to not in MOVES[self.state]:
             raise RuntimeError(f"a replica cannot go from {self.state} to {to}")
-        self.state = to
+        self.state, self.since = to, time.monotonic()
         self._changed.set()
         self._changed = asyncio.Event()
 

@@ -15,24 +15,23 @@ from sqlalchemy import Connection
 
 from haneul.base import http
 from haneul.base.config import Config
-from haneul.base.errors import HaneulError, NotEnoughMemory
+from haneul.base.errors import HaneulError
 from haneul.base.log import logger
 from haneul.base.places import logs, socket_folder
 from haneul.base.units import now_us
 from haneul.chips.chip import Chip
-from haneul.chips.detect import cpu_of
-from haneul.chips.footprint import fits, footprint
-from haneul.chips.host import read_host
+from haneul.chips.footprint import footprint
 from haneul.chips.shape import Shape
 from haneul.models.hub import shape
 from haneul.services.affinity import mark
 from haneul.services.gate import Gate
+from haneul.services.keeper import Awake, Keeper
 from haneul.services.leaders import Leaders
 from haneul.services.prices import PriceList, read_prices
 from haneul.services.remote import PlainTransport, Transport
 from haneul.services.replica import FAILED, READY, STOPPED, Replica, Spec
 from haneul.services.routes import Route, route_of
-from haneul.services.specs import context, spec_of
+from haneul.services.specs import spec_of
 from haneul.services.targets import (
     EMBEDDED,
     REMOTE_INSIDE_MAX,
@@ -82,6 +81,7 @@ class Roster:
         client: http.Client,
         chip: Chip,
         priced: Priced,
+        keeper: Keeper,
     ) -> None:
         self._config = config
         self._database = database
@@ -89,6 +89,7 @@ class Roster:
         self._client = client
         self._chip = chip
         self._priced = priced
+        self._keeper = keeper
         self._follower: asyncio.Task[None] | None = None
         self._refreshing = asyncio.Lock()
         self.shapes: dict[str, Shape] = {}  # of the embedded models, by public name
@@ -160,18 +161,16 @@ class Roster:
             number=number,
         )
 
-        async def ready(within_s: float) -> None:
-            if replica.state == STOPPED:
-                await asyncio.to_thread(self.check_memory, row)
-            await replica.ready(within_s)
-
+        need = footprint(shape(row), context_tokens=spec.context_tokens, slots=spec.slots)
+        awake = Awake(self._keeper, replica, digest=row.digest, size_bytes=row.bytes, need=need)
         return Target(
             model=row.name,
             engine=EMBEDDED,
             upstream_model=row.name,
             transport=PlainTransport(self._client, replica.address),
             gate=self._gate(spec.slots),
-            ready=ready,
+            ready=awake.ready,
+            awake=awake,
             currency=config.currency,
             digest=row.digest,
             engine_version=replica.engine_version,
@@ -236,15 +235,6 @@ class Roster:
         task = asyncio.create_task(_stop_when_idle(target), name=f"retire {target.model}")
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
-
-    def check_memory(self, row: ModelRow) -> None:
-        """Raises NotEnoughMemory, saying how much is missing, before an engine is started."""
-        need = footprint(
-            shape(row), context_tokens=context(self._config, row), slots=self._spec(row).slots
-        )
-        fit = fits(need, cpu_of(read_host()))
-        if fit.fits is False:
-            raise NotEnoughMemory(f"'{row.name}' cannot be loaded. {fit.reason}", retry_after_s=30)
 
     def _remote(self, row: EngineRow, model: str, transport: Transport) -> Target:
         return Target(

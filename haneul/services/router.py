@@ -6,6 +6,7 @@ health, and the tokens that requests of this name have used so far.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -18,9 +19,11 @@ from haneul.base.errors import (
     HaneulError,
     ModelNotFound,
     NotAllowed,
+    Overloaded,
     RateLimited,
     Unavailable,
 )
+from haneul.base.http import Disconnected
 from haneul.base.units import MILLION, now_us
 from haneul.services import choice
 from haneul.services.affinity import beginning, mark
@@ -32,12 +35,16 @@ from haneul.services.keys import Key
 from haneul.services.nearest import nearest
 from haneul.services.routes import Route
 from haneul.services.targets import Found, Target, Targets
+from haneul.services.watch import Silent
 from haneul.store.prices import PriceRow
 
 ANSWER_TOKENS = 256  # taken for likely until some have been counted
 BYTES_PER_TOKEN = 4
 RECENT = 1 / 16  # how much the newest request says of the next
 NAMES_MAX = 4096
+WAKE_S = 600.0
+THOUGHT_SHARE = 0.02  # of late answers, from which on a name is one that thinks
+BROKEN = (EngineFailed, Disconnected)  # answers that may be their request's own fault
 
 
 class Plan(NamedTuple):
@@ -128,6 +135,9 @@ class Router:
         if len(targets) == 1:
             return Plan(targets)
         now, tokens = self._clock(), likely_tokens(ask, self._habits.get(found.name, UNKNOWN))
+        for target, place in places:
+            if place == 0 and target.awake is not None and not target.is_ready:
+                target.awake.wake(WAKE_S)  # for those who come later, where this one goes elsewhere
         views = [view(target, tokens, place, now) for target, place in places]
         order, reason = choice.rank(
             views, mark=lambda: mark(beginning(ask)), spill_wait_s=self._spill_wait_s
@@ -152,6 +162,30 @@ class Router:
                 seen.setdefault(id(target), (target, place))
         return list(seen.values())
 
+    def scarce(self, name: str) -> list[Target]:
+        """What a route leads to when all is scarce, in its order."""
+        route = self._targets.routes.get(name)
+        if route is None or not route.scarce:
+            return []
+        found = [target for each in route.scarce for target in self._targets.named(each)]
+        return list({id(target): target for target in found}.values())
+
+    def smaller(self, key: Key, ask: Ask) -> Plan | None:
+        """What answers when all is scarce, as far as it is free; None: nothing."""
+        models, now = key.models, self._clock()
+        is_whole = models is None or ask.model in models
+        free = [
+            target
+            for target in self.scarce(ask.model)
+            if is_whole or target.model in (models or ())
+            if is_free_at(target) and not target.health.paused_s(now)
+        ]
+        return Plan(free) if free else None
+
+    def thinks(self, name: str) -> bool:
+        """Whether answers under a name had thoughts of late."""
+        return self._habits.get(name, UNKNOWN).reasoning_share > THOUGHT_SHARE
+
     # what was learnt of it
     def trying(self, target: Target) -> None:
         """A request goes there; if it was paused, this one finds out for the others."""
@@ -160,16 +194,17 @@ class Router:
 
     def ended(self, target: Target, error: BaseException, *, late: HaneulError | None) -> None:
         """A request ended there without a whole answer; `late`: no first byte came in time."""
-        error = late or error
-        if not isinstance(error, Unavailable | EngineFailed | RateLimited | DeadlineExceeded):
-            target.health.untried()  # the client's own fault, or its going away
-            return
-        target.health.failed(
-            self._clock(),
-            retry_after_s=error.retry_after_s,
-            chance=self._chance(),
-            is_broken=isinstance(error, EngineFailed),
-        )
+        error, health, now = late or error, target.health, self._clock()
+        if isinstance(error, Silent):
+            health.failed(now, retry_after_s=None, chance=self._chance())
+        elif isinstance(error, RateLimited | Overloaded):
+            health.rest(now, retry_after_s=error.retry_after_s, chance=self._chance())
+        elif isinstance(error, BROKEN):
+            health.failed(now, retry_after_s=None, chance=self._chance(), is_broken=True)
+        elif isinstance(error, Unavailable | DeadlineExceeded):
+            health.failed(now, retry_after_s=error.retry_after_s, chance=self._chance())
+        else:
+            health.untried()  # the client's own fault, or its going away
 
     def learn(self, name: str, counters: Counters) -> None:
         """What one answered request of a name used."""
@@ -189,18 +224,32 @@ def view(target: Target, tokens: Tokens, place: int, now: float) -> View:
     gate, health = target.gate, target.health
     waiting = gate.waiting
     price = target.price_at(now_us()) if target.upcoming else target.price
-    is_free = gate.has_place
+    is_free = is_free_at(target)
     return View(
         target.id,
         place,
         target.is_own,
         is_free,
-        not is_free and gate.is_full,
-        0.0 if is_free else gate.wait_s,
+        gate.is_full,
+        0.0 if is_free else _wait_s(target),
         gate.busy.inside + waiting,
         None if price is None else likely_nano(price, tokens),
-        health.paused_s(now) if health.paused_until else 0.0,
+        health.paused_s(now),
     )
+
+
+def is_free_at(target: Target) -> bool:
+    """Whether a request would begin there at once."""
+    return target.gate.has_place and target.is_ready
+
+
+def _wait_s(target: Target) -> float | None:
+    """In its queue, and until it has started; None: not measured yet."""
+    wait_s = target.gate.wait_s
+    if target.is_ready or target.awake is None:
+        return wait_s
+    waking = target.awake.forecast()
+    return math.inf if waking is None else (wait_s or 0.0) + waking.mid
 
 
 def likely_tokens(ask: Ask, habit: Habit) -> Tokens:

@@ -1,5 +1,7 @@
 """Public names that lead to several models: a weighted list, and what is asked when it fails.
 
+What a route names as `scarce` is asked only when all of these are busy, and the answer says so.
+
 A route's members are models, never other routes, so that none leads back to itself. Members without
 weights are equals, and the choice is made among all their targets at once; where one has a weight,
 the weights share the requests out, and the others come after the one that was drawn.
@@ -35,6 +37,7 @@ class Route(Struct, frozen=True):
     members: list[Member]
     fallbacks: list[str]
     created_us: int = 0
+    scarce: tuple[str, ...] = ()  # models asked when all the others are busy, in their order
 
     @property
     def is_weighted(self) -> bool:
@@ -46,11 +49,17 @@ class Route(Struct, frozen=True):
         return [1 if member.weight is None else member.weight for member in self.members]
 
 
-def parse(name: str, members: tuple[str, ...], fallbacks: tuple[str, ...]) -> Route:
+def parse(
+    name: str,
+    members: tuple[str, ...],
+    fallbacks: tuple[str, ...],
+    scarce: tuple[str, ...] = (),
+) -> Route:
     """A route as people type it: MODEL or MODEL=WEIGHT each. Raises BadRequest."""
-    check_name(name)
-    route = Route(name, [_member(text) for text in members], list(fallbacks))
-    named = [member.model for member in route.members] + route.fallbacks
+    for each in (name, *scarce):
+        check_name(each)
+    route = Route(name, [_member(text) for text in members], list(fallbacks), scarce=scarce)
+    named = [*(member.model for member in route.members), *route.fallbacks, *scarce]
     if not route.members:
         raise BadRequest("A route leads to at least one model.", param="members")
     if len(named) > MEMBERS_MAX:
@@ -88,6 +97,7 @@ def row_of(route: Route) -> RouteRow:
         members=msgspec.json.encode(route.members).decode(),
         fallbacks=msgspec.json.encode(route.fallbacks).decode(),
         created_us=now_us(),
+        scarce=msgspec.json.encode(route.scarce).decode(),
     )
 
 
@@ -95,7 +105,8 @@ def route_of(row: RouteRow) -> Route:
     """As it was put into the store."""
     members = msgspec.json.decode(row.members, type=list[Member])
     fallbacks = msgspec.json.decode(row.fallbacks, type=list[str])
-    return Route(row.name, members, fallbacks, row.created_us)
+    scarce = msgspec.json.decode(row.scarce, type=tuple[str, ...])
+    return Route(row.name, members, fallbacks, row.created_us, scarce)
 
 
 def show(route: Route) -> dict[str, Any]:
@@ -107,4 +118,5 @@ def show(route: Route) -> dict[str, Any]:
         "owned_by": "route",
         "members": [{"model": each.model, "weight": each.weight} for each in route.members],
         "fallbacks": route.fallbacks,
+        "scarce": route.scarce,
     }

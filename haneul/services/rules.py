@@ -4,6 +4,9 @@
     cache          of a tenant: `deterministic` or `all` answers may be given again
     cache_share    of a tenant: what an answer that is given again costs of its price, 0 to 1
     guard          of a tenant or a model: personal data is masked (`mask`) or refused (`refuse`)
+    keep_alive_s   of a model: how long its embedded engine is kept without requests; 0: for ever
+    scarcity       of a key or a tenant: what is tried when all is busy (see services.scarcity)
+    scarcity_budget  of these: the share of a budget from which on what is left is scarce too
 
 A model's rule holds for requests of that name, be it a route's, and for every engine that serves
 the model under it. Where several hold, the strictest does.
@@ -30,12 +33,18 @@ FOLLOW_S = 1.0
 THINKING_MOST = 1 << 24
 TENANT, KEY, MODEL = "tenant", "key", "model"
 CACHES = ("deterministic", "all")
+KEEP_MOST_S = 31_536_000
+THINKING, SMALLER, QUEUE, BATCH, REFUSE = "thinking", "model", "queue", "batch", "refuse"
+STEPS = (THINKING, SMALLER, QUEUE, BATCH, REFUSE)  # when all is busy, in their ordinary order
 GUARDS = ("mask", "refuse")  # the stricter last
 NAMES = {
     "thinking_max": (KEY, MODEL),
     "cache": (TENANT,),
     "cache_share": (TENANT,),
     "guard": (TENANT, MODEL),
+    "keep_alive_s": (MODEL,),
+    "scarcity": (KEY, TENANT),
+    "scarcity_budget": (KEY, TENANT),
 }
 log = logger("rules")
 
@@ -86,6 +95,22 @@ class Rules:
         found = [self._of.get((MODEL, model, "thinking_max")) for model in models]
         found.append(self._of.get((KEY, key_id, "thinking_max")))
         return min((int(value) for value in found if value is not None), default=None)
+
+    def keep_alive_s(self, model: str) -> float | None:
+        """How long a model's engine is kept without requests; 0 for ever, None: nothing is said."""
+        found = self._of.get((MODEL, model, "keep_alive_s"))
+        return None if found is None else float(found)
+
+    def scarcity(self, key_id: str, tenant_id: str) -> str | None:
+        """What is tried when all is busy, the key's own before its tenant's."""
+        own = self._of.get((KEY, key_id, "scarcity"))
+        return own if own is not None else self._of.get((TENANT, tenant_id, "scarcity"))
+
+    def scarcity_budget(self, key_id: str, tenant_id: str) -> float | None:
+        """The share of a budget from which on what is left is scarce; None: none is."""
+        own = self._of.get((KEY, key_id, "scarcity_budget"))
+        found = own if own is not None else self._of.get((TENANT, tenant_id, "scarcity_budget"))
+        return None if found is None else float(found)
 
     def caching(self, tenant_id: str) -> Caching | None:
         """Whether a tenant's answers are given again, and for what."""
@@ -140,14 +165,35 @@ def _thinking(value: str) -> str:
     return str(int(value))
 
 
-def _share(value: str) -> str:
-    try:
-        share = float(value)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise BadRequest("A share of the price lies between 0 and 1.", param="cache_share")
-    return f"{share:.6f}".rstrip("0").rstrip(".")
+def _share(name: str, what: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        try:
+            share = float(value)
+        except ValueError:
+            share = -1.0
+        if not 0 <= share <= 1:
+            raise BadRequest(f"{what} lies between 0 and 1.", param=name)
+        return f"{share:.6f}".rstrip("0").rstrip(".")
+
+    return check
+
+
+def _seconds(value: str) -> str:
+    if not (value.isascii() and value.isdigit() and int(value[:9]) <= KEEP_MOST_S):
+        raise BadRequest(f"A time is 0 to {KEEP_MOST_S} whole seconds.", param="keep_alive_s")
+    return str(int(value))
+
+
+def _ladder(value: str) -> str:
+    steps = [step.strip() for step in value.split(",")]
+    if unknown := [step for step in steps if step not in STEPS]:
+        raise BadRequest(
+            f"'{unknown[0][:32]}' is no step: {', '.join(STEPS)}, or refuse alone.",
+            param="scarcity",
+        )
+    if len(set(steps)) < len(steps) or (REFUSE in steps and len(steps) > 1):
+        raise BadRequest("Each step is named once, and 'refuse' alone.", param="scarcity")
+    return ",".join(steps)
 
 
 def _one_of(name: str, values: tuple[str, ...]) -> Callable[[str], str]:
@@ -162,6 +208,9 @@ def _one_of(name: str, values: tuple[str, ...]) -> Callable[[str], str]:
 _CHECKS: dict[str, Callable[[str], str]] = {
     "thinking_max": _thinking,
     "cache": _one_of("cache", CACHES),
-    "cache_share": _share,
+    "cache_share": _share("cache_share", "A share of the price"),
+    "scarcity_budget": _share("scarcity_budget", "A share of a budget"),
     "guard": _one_of("guard", GUARDS),
+    "keep_alive_s": _seconds,
+    "scarcity": _ladder,
 }

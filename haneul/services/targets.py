@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
 
 import aiohttp
 import msgspec
@@ -18,6 +19,7 @@ from msgspec import Struct, field
 from haneul.base import http
 from haneul.base.errors import HaneulError, ModelNotFound
 from haneul.base.log import logger
+from haneul.chips.estimate import Estimate
 from haneul.services.gate import Gate
 from haneul.services.health import Health
 from haneul.services.leaders import Leaders
@@ -32,6 +34,26 @@ log = logger("targets")
 
 EMBEDDED = "embedded"
 REMOTE_INSIDE_MAX = 256  # a remote engine has its own queue; this bounds ours
+
+
+class Waking(Protocol):
+    """An engine that is started when it is wanted."""
+
+    def forecast(self) -> Estimate | None:
+        """Seconds until it answers, 0 where it does; None where it cannot start."""
+        ...
+
+    def wake(self, within_s: float) -> None:
+        """Begins to make it ready, for those who come later."""
+        ...
+
+    def measured(self) -> AbstractContextManager[None]:
+        """It is not idle while the block runs, though it makes room if it has to."""
+        ...
+
+    def keep(self, seconds: float) -> None:
+        """Stays at least so long after its last request; below 0: for ever."""
+        ...
 
 
 class Target(Struct, kw_only=True, eq=False):
@@ -57,6 +79,7 @@ class Target(Struct, kw_only=True, eq=False):
     id: int = 0  # 64 bits of its name, by which prompts find their home
     health: Health = field(default_factory=Health)
     leaders: Leaders | None = None  # where the engine shares prefixes
+    awake: Waking | None = None  # of an embedded one
 
     @property
     def rates(self) -> Rates:
@@ -72,6 +95,11 @@ class Target(Struct, kw_only=True, eq=False):
     def hour_nano(self) -> int:
         """Owning the chip for an hour; 0 for a provider's."""
         return self.price.hour_nano if self.price else 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it answers without being started first."""
+        return self.replica is None or self.replica.state == READY
 
     @property
     def state(self) -> str:
@@ -137,17 +165,17 @@ class Targets:
         return found
 
     def _plain(self, name: str) -> Found:
-        targets = tuple(self._named(name))
+        targets = tuple(self.named(name))
         return Found(name, (targets,) if targets else (), (name,))
 
     def _route(self, route: Route) -> Found:
         """The targets of a route's members that are here, then of its fallbacks."""
         names = (*(member.model for member in route.members), *route.fallbacks)
-        pools = tuple(tuple(self._named(name)) for name in names)
+        pools = tuple(tuple(self.named(name)) for name in names)
         weights = tuple(route.weights) if route.is_weighted else ()
         return Found(route.name, pools, names, len(route.members), weights).kept(pools)
 
-    def _named(self, name: str) -> list[Target]:
+    def named(self, name: str) -> list[Target]:
         """Those that have the name: the embedded one, then ENGINE/MODEL, or MODEL anywhere."""
         own = self._embedded.get(name) or self._embedded.get(self._aliases.get(name, ""))
         engine, _, model = name.partition("/")

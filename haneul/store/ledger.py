@@ -55,6 +55,7 @@ class RequestRow(Struct, frozen=True, kw_only=True):
     masked: int | None = None
     unit: str | None = None
     units: int | None = None
+    tried: str | None = None
 
 
 class ChipHourRow(Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ class RouteRow(Struct, frozen=True, kw_only=True):
     fallbacks: str  # JSON list of models, in order
     created_us: int
     removed_us: int | None = None
+    scarce: str = "[]"  # JSON list of models, in order
 
 
 def put(connection: Connection, row: RouteRow) -> None:

@@ -163,6 +163,7 @@ route = Table(
     Column("members", Text, nullable=False),  # JSON list of [model, weight or null]
     Column("fallbacks", Text, nullable=False),  # JSON list of models, in order
     Column("created_us", BigInteger, nullable=False),
+    Column("scarce", Text, nullable=False, server_default="[]"),  # JSON: asked when all is busy
     Column("removed_us", BigInteger),
 )
 
@@ -265,6 +266,7 @@ request = Table(
     Column("masked", Integer),  # pieces of personal data that were masked; NULL: nobody looked
     Column("unit", Text),  # what was billed beside tokens: see services.prices
     Column("units", BigInteger),
+    Column("tried", Text),  # engines that gave no answer before, each ENGINE=CODE
     Index("request_by_key", "key_id", "received_us"),
     Index("request_by_tenant", "tenant_id", "received_us"),
     Index("request_by_upstream", "upstream_id"),

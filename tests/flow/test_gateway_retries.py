@@ -7,7 +7,8 @@ import secrets
 
 import pytest
 
-from haneul.services.retries import BREAKS_MAX, OF_A_KEY, SHARE
+from haneul.services.health import BREAKS_MAX
+from haneul.services.retries import OF_A_KEY, SHARE
 from haneul.testing.engine import Faults
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

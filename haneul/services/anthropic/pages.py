@@ -53,7 +53,7 @@ class Pages:
         config = self._gateway.config
         key = await self._gateway.who(call)
         require(key, "infer")
-        data = await call.body(max_bytes=config.body_max_bytes, within_s=config.body_s)
+        data = await self._gateway.body(call, key)
         model, body = read_count(data)
         target = self._gateway.find(key, model)[0]
         if target.engine != EMBEDDED:

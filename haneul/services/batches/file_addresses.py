@@ -34,7 +34,7 @@ BELOW = "/v1/files/"
 LISTED_MAX = 10_000
 FORM_BYTES = 64 << 10  # of a form, beyond its file
 UPLOAD_S = 300.0
-UPLOADS_MAX = 2  # at a time: each is whole in memory
+UPLOADS_MAX = 2  # that are read and written at a time; all are whole in memory
 NAME_MAX = 256
 SECONDS_MIN, SECONDS_MAX = 3600, 2_592_000  # of life that a client can choose
 FIELDS = frozenset({"file", "purpose", "expires_after[anchor]", "expires_after[seconds]"})
@@ -67,19 +67,25 @@ class FileAddresses:
         key = await self._who(call)
         kind = call.headers.get(b"content-type", b"").decode("latin-1")
         boundary_of(kind)
-        async with self._uploads:
-            data = await call.body(max_bytes=self._file_max_bytes + FORM_BYTES, within_s=UPLOAD_S)
-            form = _form(await asyncio.to_thread(read_form, data, kind))
-            content = form["file"].data
-            if len(content) > self._file_max_bytes:
-                raise TooLarge(f"The file is larger than {self._file_max_bytes} bytes.")
-            filename = PurePosixPath(form["file"].filename or "file").name[:NAME_MAX] or "file"
-            row = self._files.row(key.id, BATCH, filename, len(content))
-            if (life_s := _life_s(form)) is not None:
-                row = structs.replace(row, expires_us=row.created_us + life_s * MILLION)
+        most_bytes = self._file_max_bytes + FORM_BYTES
+        with self._gateway.arrivals.place(call, key, max_bytes=most_bytes):
+            data = await call.body(max_bytes=most_bytes, within_s=UPLOAD_S)
             call.within(UPLOAD_S)
-            await self._files.add(row, content)
+            async with self._uploads:
+                row = await self._keep(key, data, kind)
         await _answer(call, show_file(row))
+
+    async def _keep(self, key: Key, data: bytes, kind: str) -> FileRow:
+        form = _form(await asyncio.to_thread(read_form, data, kind))
+        content = form["file"].data
+        if len(content) > self._file_max_bytes:
+            raise TooLarge(f"The file is larger than {self._file_max_bytes} bytes.")
+        filename = PurePosixPath(form["file"].filename or "file").name[:NAME_MAX] or "file"
+        row = self._files.row(key.id, BATCH, filename, len(content))
+        if (life_s := _life_s(form)) is not None:
+            row = structs.replace(row, expires_us=row.created_us + life_s * MILLION)
+        await self._files.add(row, content)
+        return row
 
     async def listed(self, call: Call) -> None:
         """The key's files, in pages."""

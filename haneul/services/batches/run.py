@@ -15,9 +15,10 @@ from haneul.services.ask import Ask
 from haneul.services.batches import lines
 from haneul.services.batches.bill import LineBill
 from haneul.services.call import Call
-from haneul.services.chat import PRIORITY, Gateway
+from haneul.services.chat import Gateway
 from haneul.services.dialect import Dialect, Told
 from haneul.services.flights import Counters
+from haneul.services.heads import PRIORITY
 from haneul.services.keys import Key
 from haneul.services.ledger import append_missing
 from haneul.store import batches as queries

@@ -82,18 +82,25 @@ class Pages:
 
     async def _ask(self, call: Call, dialect: Ollama) -> None:
         """Answers by an engine; loads or unloads where nothing else is asked for."""
-        config = self._gateway.config
         key = await self._gateway.who(call)
-        wish = _wish(await call.body(max_bytes=config.body_max_bytes, within_s=config.body_s))
+        wish = _wish(await self._gateway.body(call, key))
         is_last = wish is not None and keep_alive.seconds(wish.keep_alive) == 0
         target = self._unloadable(key, wish.model) if wish is not None and is_last else None
         if wish is not None and _is_empty(wish, dialect.name):
             await self._load(call, key, wish, dialect.name, is_last=is_last)
             return
+        if wish is not None:
+            self._keep(key, wish)
         await self._gateway.serve(call, dialect)
         if target is not None:
             call.within(UNLOAD_S)
             await self._unload(target.model)
+
+    def _keep(self, key: Key, wish: Wish) -> None:
+        """The model stays as long as the client wishes, where that is longer than it would."""
+        seconds = keep_alive.seconds(wish.keep_alive)
+        if seconds and (awake := self._gateway.find(key, wish.model)[0].awake) is not None:
+            awake.keep(seconds)
 
     def _unloadable(self, key: Key, model: str) -> Target:
         """The model that is to be unloaded, for everybody: which takes the scope 'admin'."""
@@ -114,6 +121,7 @@ class Pages:
         if is_last:
             await self._unload(target.model)
         else:
+            self._keep(key, wish)
             await target.ready(self._gateway.config.first_token_s)
         took_ns = time.monotonic_ns() - began_ns
         told: dict[str, Any] = {**head(wish.model), **EMPTY[name]}

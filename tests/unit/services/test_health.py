@@ -60,3 +60,22 @@ def test_broken_answers_pause_only_when_they_cannot_be_one_requests_fault():
         assert health.paused_s(0.0) == 0.0
     health.failed(0.0, retry_after_s=None, chance=0.0, is_broken=True)
     assert health.paused_s(0.0) > 0.0
+
+
+def test_one_with_too_much_to_do_rests_and_then_all_may_come_at_once():
+    health = Health()
+    health.rest(0.0, retry_after_s=3, chance=0.0)
+    assert health.paused_s(0.0) == 3.0
+    health.worked()  # for one that was there before
+    assert health.paused_s(1.0) == 2.0, "what it asked for holds"
+    health.trying(3.0)
+    assert health.paused_s(3.0) == 0.0
+    assert health.failures == 0
+
+
+def test_a_first_byte_is_enough_for_the_others_to_come_again():
+    health = Health()
+    health.failed(0.0, retry_after_s=1, chance=0.0)
+    health.trying(2.0)
+    health.heard()
+    assert health.paused_s(2.0) == 0.0

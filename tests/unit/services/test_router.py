@@ -9,11 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haneul.base.errors import DeadlineExceeded, EngineFailed, ModelNotFound, NotAllowed, Overloaded
+from haneul.base.errors import (
+    DeadlineExceeded,
+    EngineFailed,
+    EngineUnavailable,
+    ModelNotFound,
+    NotAllowed,
+    Overloaded,
+    RateLimited,
+)
+from haneul.base.http import Disconnected
 from haneul.services import openai
 from haneul.services.affinity import beginning, mark
 from haneul.services.flights import Counters
 from haneul.services.gate import Gate
+from haneul.services.health import BREAKS_MAX, REST_S, RETRY_AFTER_MAX_S
 from haneul.services.keys import LOCAL
 from haneul.services.prices import Rates, cost_nano
 from haneul.services.router import Habit, Router, Tokens, likely_nano, likely_tokens
@@ -77,6 +87,24 @@ def router_of(targets, **options):
     return Router(targets, spill_wait_s=5, **options)
 
 
+class Clock:
+    """A time that the test moves."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+ERRORS = (
+    EngineFailed(),
+    Disconnected(),
+    EngineUnavailable(retry_after_s=2),
+    RateLimited(retry_after_s=900),
+    Overloaded(),
+    DeadlineExceeded(),
+)
 NAMES = ("a", "b", "e1/a", "e2/a", "e3/b", "both", "weighted", "nobody")
 some = st.frozensets(st.sampled_from(NAMES), max_size=4)
 
@@ -155,6 +183,66 @@ def test_a_refusal_and_a_silence_push_a_target_back(error):
     plan = router.plan(LOCAL, ask())
     assert plan.targets[0] is not first
     assert first in plan.targets
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([*ERRORS, None]))))
+def test_no_failure_ever_takes_a_target_out(failures):
+    clock = Clock()
+    targets = targets_of({name: ["m"] for name in "abc"})
+    router = router_of(targets, clock=clock)
+    every = {target.engine: target for target in targets.find("m")}
+    for name, error in failures:
+        clock.now += 0.3
+        router.trying(every[name])
+        if error is None:
+            every[name].health.worked()
+        else:
+            router.ended(every[name], error, late=None)
+        assert {target.engine for target in router.plan(LOCAL, ask()).targets} == set("abc")
+    clock.now += 1.1 * RETRY_AFTER_MAX_S + 1
+    assert not any(target.health.paused_s(clock.now) for target in every.values())
+
+
+@pytest.mark.parametrize(
+    ("error", "rest_s"),
+    [
+        (RateLimited(retry_after_s=7), 7),
+        (Overloaded(retry_after_s=2), 2),
+        (Overloaded(), REST_S),
+        (EngineUnavailable(retry_after_s=3600), RETRY_AFTER_MAX_S),
+    ],
+)
+def test_a_target_rests_as_long_as_it_asks_and_is_first_again_after(error, rest_s):
+    clock = Clock()
+    router = router_of(targets_of({"e1": ["m"], "e2": ["m"]}), clock=clock)
+    first = router.plan(LOCAL, ask()).targets[0]
+    router.ended(first, error, late=None)
+    clock.now += rest_s - 0.01
+    assert router.plan(LOCAL, ask()).targets[0] is not first
+    clock.now += 0.02
+    assert router.plan(LOCAL, ask()).targets[0] is first
+
+
+@pytest.mark.parametrize("error", [EngineFailed(), Disconnected()])
+def test_a_broken_answer_may_be_its_requests_own_fault(error):
+    router = router_of(targets_of({"e1": ["m"], "e2": ["m"]}))
+    first = router.plan(LOCAL, ask()).targets[0]
+    for _ in range(20):
+        for _ in range(BREAKS_MAX - 1):
+            router.ended(first, error, late=None)
+        assert router.plan(LOCAL, ask()).targets[0] is first
+        first.health.worked()  # for somebody else
+    for _ in range(BREAKS_MAX):
+        router.ended(first, error, late=None)
+    assert router.plan(LOCAL, ask()).targets[0] is not first
+
+
+def test_of_those_that_rest_the_first_to_end_it_is_asked_first():
+    router = router_of(targets_of({name: ["m"] for name in "abc"}))
+    first, second, third = router.plan(LOCAL, ask()).targets
+    router.ended(first, RateLimited(retry_after_s=30), late=None)
+    router.ended(second, RateLimited(retry_after_s=3), late=None)
+    assert router.plan(LOCAL, ask()).targets == [third, second, first]
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), EngineFailed()])
