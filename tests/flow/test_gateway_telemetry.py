@@ -228,3 +228,19 @@ async def test_nothing_watches_where_nobody_asked_for_it(start_cloud, monkeypatc
     cloud = await start_cloud()
     assert type(cloud.cloud.gateway).__name__ == "Gateway"
     assert cloud.cloud.metrics.watchers == []
+
+
+async def test_a_watcher_that_fails_costs_no_request(start_cloud):
+    class Broken:
+        def __getattr__(self, name):
+            raise ValueError(name)
+
+    cloud = await start_cloud(metrics_vllm=True)
+    gateway = cloud.cloud.gateway
+    gateway._watchers = (Broken(), *gateway._watchers)
+    key = await cloud.make_key()
+    await cloud.add_engine(name="near")
+    assert (await cloud.chat(key.secret, "near/model-of-near")).status == 200
+    assert (await cloud.chat(key.secret, "nowhere")).status == 404
+    page = (await cloud.ask("GET", "/metrics")).data
+    assert b"vllm:generation_tokens_total{" in page, "the others are told"

@@ -2,7 +2,7 @@
 
 A story grows while its request is answered: who asked in which dialect, each engine that was tried,
 how the answer ended, and the terminal record. Watchers read it; they are called on the event loop
-and must neither wait nor raise.
+and must not wait.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from msgspec import Struct
 from haneul.base import http
 from haneul.base.config import Config
 from haneul.base.errors import HaneulError
+from haneul.base.log import logger
 from haneul.services.ask import Ask
 from haneul.services.bill import CLIENT_CLOSED
 from haneul.services.call import Call
@@ -32,6 +33,7 @@ from haneul.store.ledger import RequestRow
 REASON = re.compile(rb'(?<!\\)"finish_reason"\s*:\s*"(\w{1,32})"')
 REASONS_MAX = 16
 REACH_BYTES = 64  # of the piece before, which the name of a reason may begin in
+log = logger("telemetry")
 
 
 class Trial(Struct, kw_only=True, eq=False):
@@ -94,8 +96,7 @@ class Watched(Gateway):
 
     async def serve(self, call: Call, dialect: Dialect) -> None:
         story = self._stories[call.id] = Story(call=call, route=dialect.name)
-        for watcher in self._watchers:
-            watcher.opened(story)
+        self._tell("opened", story)
         try:
             await super().serve(call, dialect)
         except BaseException as error:
@@ -103,8 +104,7 @@ class Watched(Gateway):
             raise
         finally:
             del self._stories[call.id]
-            for watcher in self._watchers:
-                watcher.ended(story)
+            self._tell("ended", story)
 
     async def _relay(self, request: Request) -> None:
         if (story := self._stories.get(request.call.id)) is not None:
@@ -118,8 +118,7 @@ class Watched(Gateway):
             return
         trial = Trial(target=target, began_us=request.call.now_us())
         story.trials.append(trial)
-        for watcher in self._watchers:
-            watcher.trying(story, trial)
+        self._tell("trying", story, trial)
         try:
             await super()._at(request, target, turn)
         except BaseException as error:
@@ -127,8 +126,7 @@ class Watched(Gateway):
             raise
         finally:
             trial.ended_us = request.call.now_us()
-            for watcher in self._watchers:
-                watcher.tried(story, trial)
+            self._tell("tried", story, trial)
 
     async def _ask(self, request: Request, target: Target) -> Reply:
         reply = await super()._ask(request, target)
@@ -146,8 +144,15 @@ class Watched(Gateway):
         story = self._stories.get(row.id)
         if story is not None:
             story.row = row
+        self._tell("counted", row, story)
+
+    def _tell(self, what: str, *facts: Any) -> None:
+        """Tells every watcher; one that fails costs a line of the log, and no request."""
         for watcher in self._watchers:
-            watcher.counted(row, story)
+            try:
+                getattr(watcher, what)(*facts)
+            except Exception:  # whatever it was, the request goes on
+                log.exception("watcher_failed", watcher=type(watcher).__name__, at=what)
 
 
 class Seen:
