@@ -1,7 +1,8 @@
 """Asks, in a process of its own: `python -m bench.client` reads a plan from stdin, prints JSON.
 
-A plan is {"work": "alternate" | "saturate", "cores": […], …}; the two functions below say what else
-is in it. Raw protocol on uvloop with kept connections, so that little of the time is this client's.
+A plan is {"work": "alternate" | "saturate" | "hang_up", "cores": […], …}; the functions of these
+names say what else is in it. Raw protocol on uvloop with kept connections, so that little of the
+time is this client's.
 `run` does all of that from another process.
 """
 
@@ -174,6 +175,29 @@ async def saturate(plan: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+async def hang_up(plan: dict[str, Any]) -> dict[str, Any]:
+    """Asks `requests` times, `connections` at a time, and goes away at the answer's first bytes.
+
+    plan: target, connections, requests. Gives how many were left so.
+    """
+    target, left = Target(plan["target"]), plan["requests"]
+
+    async def ask_and_leave() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            connection = await target.connect()
+            answered = connection.ask(target.request)
+            while not connection.reads and not answered.done():  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            connection.transport.abort()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(plan["connections"]):
+            group.create_task(ask_and_leave())
+    return {"requests": plan["requests"]}
+
+
 def run(plan: dict[str, Any]) -> dict[str, Any]:
     """What a client process says to the plan. Raises CalledProcessError."""
     client = [sys.executable, "-m", "bench.client"]
@@ -187,7 +211,7 @@ def run(plan: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     plan = json.load(sys.stdin)
     os.sched_setaffinity(0, plan["cores"])
-    work = {"alternate": alternate, "saturate": saturate}[plan["work"]]
+    work = {"alternate": alternate, "saturate": saturate, "hang_up": hang_up}[plan["work"]]
     print(json.dumps(uvloop.run(work(plan))))
 
 

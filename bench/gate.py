@@ -82,7 +82,7 @@ def _kind() -> str:
 def _calls(home: Path, mock_port: int) -> Figures:
     """Python calls per request, one after another over one connection."""
     found = {}
-    with _cloud(home, mock_port, "--calls") as (process, target):
+    with serving(home, mock_port, "--calls") as (process, target):
         for kind in KINDS:
             _load(target, f"mock/{MODEL}", kind, connections=1, seconds=0.2)
             before = _count(process)
@@ -106,7 +106,7 @@ def _ratios(stack: ExitStack, scratch: Path, mock_port: int, noted: Figures) -> 
     nginx = stack.enter_context(
         peers.start(peers.PEERS[0], peers.install(peers.PEERS[0]), mock_port, scratch)
     )
-    process, target = stack.enter_context(_cloud(scratch / "timed", mock_port))
+    process, target = stack.enter_context(serving(scratch / "timed", mock_port))
     sides = [
         ([process.pid], target, f"mock/{MODEL}"),
         (processes.tree(nginx.pid), {"port": nginx.port}, MODEL),
@@ -155,7 +155,7 @@ def _load(
 
 
 @contextmanager
-def _cloud(
+def serving(
     home: Path, mock_port: int, *flags: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, Any]]]:
     """The cloud's process, and where client.Target finds it."""

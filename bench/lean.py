@@ -75,7 +75,9 @@ async def serve(mock_port: int, home: Path, *, counts: bool) -> None:
         await cloud.roster.refresh()
         pepper = keys.read_pepper(home)
         made = await cloud.database.call(
-            lambda connection: keys.create(connection, pepper, "bench", UNREACHED, actor="bench")
+            lambda connection: keys.create(
+                connection, pepper, f"bench-{os.getpid()}", UNREACHED, actor="bench"
+            )
         )
         if counts:
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, Calls().say)
