@@ -18,7 +18,8 @@ from haneul import __version__
 from haneul.base.errors import BadRequest, HaneulError, NotAllowed
 from haneul.base.units import now_us
 from haneul.services.call import JSON, Call
-from haneul.services.chat import APP, Gateway, terms_of
+from haneul.services.chat import Gateway
+from haneul.services.heads import APP, terms_of
 from haneul.services.keyring import from_app, require
 from haneul.services.keys import Key
 from haneul.services.ledger import Ledger

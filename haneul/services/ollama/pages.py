@@ -11,7 +11,8 @@ import msgspec
 from haneul import __version__
 from haneul.base.errors import UnsupportedValue
 from haneul.services.call import JSON, Call
-from haneul.services.chat import APP, Gateway, terms_of
+from haneul.services.chat import Gateway
+from haneul.services.heads import APP, terms_of
 from haneul.services.keyring import from_app, require
 from haneul.services.keys import Key
 from haneul.services.ollama import keep_alive, request
