@@ -64,7 +64,14 @@ def forms(secret):
     return {text, base64.b64encode(text)[:-4], text.hex().encode()}
 
 
-async def test_no_output_holds_a_secret(start_cloud, tmp_path, monkeypatch):
+@pytest.fixture
+def receiver():
+    """It outlives the cloud that sends to it."""
+    with OtlpReceiver() as receiver:
+        yield receiver
+
+
+async def test_no_output_holds_a_secret(receiver, start_cloud, tmp_path, monkeypatch):
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
     monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
@@ -78,7 +85,7 @@ async def test_no_output_holds_a_secret(start_cloud, tmp_path, monkeypatch):
         exchange.whole(said, 400)
 
     async with AsyncExitStack() as stack:
-        receiver, log = stack.enter_context(OtlpReceiver()), stack.enter_context(Lines())
+        log = stack.enter_context(Lines())
         paid = await stack.enter_async_context(RawEngine(repeat))
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
         cloud = await start_cloud(log_requests=True, metrics_vllm=True, log_level="debug")

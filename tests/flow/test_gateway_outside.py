@@ -44,23 +44,28 @@ def asked():
     ]
 
 
-async def test_every_series_that_dashboard_and_alerts_ask_for_is_there(
-    start_cloud, tiny_model, monkeypatch
-):
+@pytest.fixture
+def receiver(monkeypatch):
+    """What a cloud that starts from now on sends to."""
     with OtlpReceiver() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
-        cloud = await start_cloud()
-        served = await cloud.cloud.serve(str(tiny_model))
-        key = await cloud.make_key(budget="5")
-        for is_stream in (False, True):
-            answer = await cloud.chat(
-                key.secret, served.model, stream=is_stream, max_tokens=4, ignore_eos=True
-            )
-            assert answer.status == 200, answer.data
-        await cloud.ask("GET", "/v1/models", secret="sk-hn-none")
-        await cloud.settle()
-        page = await samples(cloud)
+        yield receiver
+
+
+async def test_every_series_that_dashboard_and_alerts_ask_for_is_there(
+    receiver, start_cloud, tiny_model
+):
+    cloud = await start_cloud()
+    served = await cloud.cloud.serve(str(tiny_model))
+    key = await cloud.make_key(budget="5")
+    for is_stream in (False, True):
+        answer = await cloud.chat(
+            key.secret, served.model, stream=is_stream, max_tokens=4, ignore_eos=True
+        )
+        assert answer.status == 200, answer.data
+    await cloud.ask("GET", "/v1/models", secret="sk-hn-none")
+    await cloud.settle()
+    page = await samples(cloud)
     missing, strange = set(), set()
     for expr in asked():
         for name in NAME.findall(expr):
