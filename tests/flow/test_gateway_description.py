@@ -60,6 +60,6 @@ async def test_every_bound_of_the_description_is_kept(cloud):
 @pytest.mark.slow
 async def test_addresses_used_one_after_another_keep_it_too(cloud):
     status, told = await ask_everything(
-        cloud, "--phases", "fuzzing,stateful", "--max-examples", "15", "--workers", "2"
+        cloud, "--phases", "fuzzing,stateful", "--max-examples", "10", "--workers", "2"
     )
     assert status == 0, told[-6000:]
