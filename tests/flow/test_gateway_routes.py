@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 
 import pytest
 
@@ -200,3 +201,16 @@ async def test_what_an_engine_repeats_of_our_key_or_of_a_prompt_reaches_nobody_e
         assert provider_key not in text
         assert prompt not in text
         assert key.secret not in text
+
+
+@pytest.mark.parametrize("address", sorted({each.address for each in OPERATIONS}))
+async def test_a_method_that_an_address_does_not_take_is_405_with_those_it_takes(
+    cloud, key, address
+):
+    taken = {each.method for each in OPERATIONS if each.address == address}
+    path = re.sub(r"{\w+}", "x", address)
+    for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} - taken:
+        answer = await cloud.ask(method, path, secret=key.secret)
+        assert answer.status == 405, (method, path, answer.data)
+        allowed = set(answer.headers["allow"].split(", "))
+        assert allowed == taken | ({"HEAD"} if "GET" in taken else set()), path
