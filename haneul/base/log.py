@@ -14,6 +14,7 @@ import re
 import sys
 import time
 from contextvars import ContextVar
+from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,11 @@ class JsonFormatter(logging.Formatter):
 
 
 def open_log(path: Path | None, level: str = "info") -> None:
-    """Sends every log line to the file, or to standard error when path is None."""
-    handler = logging.FileHandler(path) if path else logging.StreamHandler(sys.stderr)
+    """Sends every log line to the file, or to standard error when path is None.
+
+    A file that was moved away, as logrotate does, is begun anew.
+    """
+    handler = WatchedFileHandler(path) if path else logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -139,3 +142,15 @@ async def test_budgets_that_are_nearly_used_are_seen(start_cloud):
     assert used["tenant"] == 0
     nearly = {facts["of"]: value for facts, value in page["haneul_budgets_nearly_used"]}
     assert nearly == {"key": int(spent >= 4500), "user": 0, "tenant": 0, "app": 0}
+
+
+async def test_the_page_is_as_promtool_wants_it(cloud, key):
+    promtool = shutil.which("promtool")
+    assert promtool, "promtool is missing: apt-get install prometheus (tests/debian.sh does)"
+    engine = await cloud.add_engine()
+    await cloud.chat(key.secret, engine.models[0], stream=True)
+    await cloud.settle()
+    page = (await cloud.ask("GET", "/metrics")).data
+    check = [promtool, "check", "metrics"]
+    done = await asyncio.to_thread(subprocess.run, check, input=page, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")

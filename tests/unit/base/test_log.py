@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
-from haneul.base.log import REQUEST, JsonFormatter, logger
+from haneul.base.log import REQUEST, JsonFormatter, logger, open_log
 
 
 class Lines(logging.Handler):
@@ -73,3 +73,20 @@ def test_a_line_names_the_request_it_is_written_for_and_no_other():
     assert later == {"at": later["at"], "level": "warning", "area": "some", "event": "later"} | {
         "wait_s": 0.5
     }
+
+
+def test_a_log_that_is_moved_away_is_begun_anew(tmp_path):
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    path = tmp_path / "cloud.log"
+    try:
+        open_log(path)
+        logger("some").info("first")
+        path.rename(tmp_path / "cloud.log.1")
+        logger("some").info("second")
+        root.handlers[0].close()
+    finally:
+        root.handlers[:], root.level = handlers, level
+        logging.getLogger("haneul").setLevel("NOTSET")
+    assert json.loads((tmp_path / "cloud.log.1").read_text())["event"] == "first"
+    assert json.loads(path.read_text())["event"] == "second"
