@@ -6,6 +6,7 @@ hold what is served to what is described.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -47,6 +48,7 @@ from haneul.store import ledger as ledger_queries
 from haneul.store.audit import Actor
 from haneul.store.database import Database
 from haneul.store.prices import PriceRow
+from haneul.workers import Workers
 
 Handler = Callable[[Call], Awaitable[None]]
 DAY_US = 86_400 * MILLION
@@ -73,6 +75,7 @@ class Api:
         pages: dict[str, Page],
         default_model: Callable[[], str],
         refresh: Callable[[], Awaitable[None]],
+        workers: Workers,
         more: Mapping[str, dict[str, Handler]] | None = None,  # addresses with files of their own
     ) -> None:
         self.gateway = gateway
@@ -83,6 +86,7 @@ class Api:
         self.pages = pages
         self.default_model = default_model
         self.refresh = refresh
+        self.workers = workers
         self.more = more or {}
         self.started = Moment()
         self.invoices = InvoicePages(gateway, database)
@@ -137,6 +141,7 @@ class Api:
         if self.gateway.config.host not in LOOPBACK:
             require(await self.gateway.who(call), "usage")
         text = await self.outside.page(len(self.gateway.calls))
+        text = await self.workers.summed(text)
         await call.answer(200, text, CONTENT_TYPE.encode())
 
     async def openapi(self, call: Call) -> None:
@@ -208,6 +213,7 @@ class Api:
                 "version": __version__,
                 "uptime_s": (self.started.now_us() - self.started.at_us) // MILLION,
                 "in_flight": len(self.gateway.calls) - 1,
+                "workers": self.workers.shown(),
                 "default_model": self.default_model(),
                 "chips": self.chips,
                 "models": [show_target(target) for target in self.gateway.targets.every()],
@@ -249,7 +255,7 @@ class Api:
         limit = _whole_number(query, "limit", default=20, most=1000)
         whose = seen_by(key)
         since_us = now_us() - days * DAY_US
-        await self.ledger.flush()
+        await self._flush()
         rows = await self.database.ask(
             lambda connection: ledger_queries.usage(
                 connection, since_us=since_us, until_us=now_us() + 1, **whose
@@ -269,7 +275,7 @@ class Api:
             raise BadRequest(
                 "A request id reads req_…, or as the id inside the answer.", param="id"
             )
-        await self.ledger.flush()
+        await self._flush()
         whose = seen_by(key)
         row = await self.database.ask(
             lambda connection: ledger_queries.find(connection, request_id, **whose)
@@ -277,6 +283,10 @@ class Api:
         if row is None:
             raise NotFound("There is no record of that request; it may still be running.")
         await _json(call, row)
+
+    async def _flush(self) -> None:
+        """Returns when all that has ended is in the store, whichever process answered it."""
+        await asyncio.gather(self.ledger.flush(), self.workers.flush())
 
     # the page
     async def page(self, call: Call) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +10,9 @@ from typing import Self
 
 from sqlalchemy import Connection
 
+from haneul import sockets
 from haneul.api import Api
-from haneul.base import http, places
+from haneul.base import places
 from haneul.base.config import Config
 from haneul.base.errors import CommandError, HaneulError
 from haneul.base.ids import new_id
@@ -27,11 +26,11 @@ from haneul.chips.fleet import load as load_fleet
 from haneul.chips.shape import Shape
 from haneul.console.pages import read_pages
 from haneul.listener import Listener, room_for
-from haneul.models import catalogue, hub
+from haneul.models import hub
 from haneul.models.progress import OnProgress
+from haneul.parts import open_parts
 from haneul.server import Server
 from haneul.services import dialects
-from haneul.services.accounts import Accounts
 from haneul.services.appraisal import Appraiser
 from haneul.services.audit_pages import Keeping
 from haneul.services.batches.addresses import BatchAddresses
@@ -40,39 +39,26 @@ from haneul.services.batches.file_addresses import FileAddresses
 from haneul.services.batches.files import Files
 from haneul.services.batches.room import Room
 from haneul.services.batches.worker import Worker
-from haneul.services.bill import Biller
-from haneul.services.cache.answers import Answers
-from haneul.services.call import FAIL_S, Calls
-from haneul.services.customs import Customs
-from haneul.services.customs_metrics import CustomsMetrics
-from haneul.services.flights import Flights
+from haneul.services.call import FAIL_S
+from haneul.services.flights import PAGES_EACH, Flights
 from haneul.services.keeper import Keeper
-from haneul.services.keyring import Keyring
-from haneul.services.keys import read_pepper
-from haneul.services.ledger import Ledger, recover
+from haneul.services.ledger import recover
 from haneul.services.loads import Loads
 from haneul.services.media.addresses import MediaAddresses
-from haneul.services.metrics import Metrics
-from haneul.services.replays import Replays
 from haneul.services.responses.addresses import ResponseAddresses
 from haneul.services.responses.dialect import Responses
 from haneul.services.responses.kept import Kept
 from haneul.services.retention import Retention
 from haneul.services.roster import Roster
-from haneul.services.router import Router
-from haneul.services.rules import Rules
-from haneul.services.scarcity import Scarcity
-from haneul.services.sessions import Sessions
-from haneul.services.targets import Target, Targets
+from haneul.services.targets import Target
 from haneul.services.tei import Tei
-from haneul.services.telemetry.outside import Outside
 from haneul.services.tune.background import Background
+from haneul.services.workers.shared import Shared, part_of
 from haneul.store import ledger as ledger_queries
 from haneul.store.database import Database, open_database
 from haneul.store.ledger import ChipHourRow
+from haneul.workers import Workers, recover_all
 
-BACKLOG = 1024
-PAGES_EACH = 4  # a request holds its page until its record is committed, a moment after its answer
 CUT_OFF_S = FAIL_S + 1  # for requests that outlived the drain to say so
 OWNED_EVERY_S = 60.0  # how often the cost of owning the chips is booked; a kill loses no more
 log = logger("cloud")
@@ -123,50 +109,24 @@ class Cloud:
         pages = PAGES_EACH * config.in_flight_max
         flights = stack.enter_context(Flights(config.home / "flights", pages))
         self.recovered = await asyncio.to_thread(recover, self.database, flights)
+        self.recovered += await asyncio.to_thread(recover_all, self.database, config)
+        shared = Shared.begin(config) if config.workers > 1 else None
+        if shared is not None:
+            stack.push_async_callback(shared.aclose)
         self.chips = await asyncio.to_thread(detect)
         fleet = await asyncio.to_thread(_fleet, config)
         self.hour = _hour(fleet, self.chip)
-        self.ledger = Ledger(self.database)
-        stack.push_async_callback(self.ledger.aclose)
-        self.client = http.Client()
-        stack.push_async_callback(self.client.aclose)
-        self.metrics = Metrics()
-        calls = Calls()
-        stack.push_async_callback(calls.aclose)
         loads = Loads(self.database, self.chip.id)
         stack.push_async_callback(loads.aclose)
         await loads.open()
-        self.targets = Targets(self.client, await asyncio.to_thread(_aliases))
-        stack.push_async_callback(self.targets.aclose)
-        replays = Replays(self.database)
-        stack.push_async_callback(replays.aclose)
-        await self._rules()
-        router = Router(self.targets, spill_wait_s=config.spill_wait_s)
-        self.outside = Outside(
-            config,
-            metrics=self.metrics,
-            database=self.database,
-            ledger=self.ledger,
-            targets=self.targets,
-        )
-        stack.push_async_callback(self.outside.aclose)
-        self.gateway = self.outside.gateway(
-            keyring=Keyring(self.database, read_pepper(config.home)),
-            sessions=Sessions(),
-            accounts=Accounts(self.database, self.ledger.flush),
-            targets=self.targets,
-            biller=Biller(flights, self.ledger, self.metrics, config.currency),
-            calls=calls,
-            replays=replays,
-            customs=Customs(self.rules, self.cached, Scarcity(config, self.rules, router)),
-            router=router,
-        )
-        self.metrics.registry.register(CustomsMetrics(self.gateway.customs))
-        stack.push_async_callback(self.gateway.watch.aclose)
+        parts = await open_parts(stack, config, self.database, flights, shared)
+        self.gateway, self.ledger, self.metrics = parts.gateway, parts.ledger, parts.metrics
+        self.client, self.targets, self.gates = parts.client, parts.targets, parts.gates
+        self.rules, self.cached, self.outside = parts.rules, parts.cached, parts.outside
         await self._open_models(fleet, loads)
         owned = asyncio.create_task(self._book_owned(), name="owned")
         stack.push_async_callback(_cancel, owned)
-        await self._listen()
+        await self._listen(shared)
 
     async def _open_models(self, fleet: Fleet, loads: Loads) -> None:
         """What follows the models in the store, prices them, keeps their engines and tunes them."""
@@ -191,6 +151,7 @@ class Cloud:
             client=self.client,
             chip=self.chip,
             priced=self.appraiser.first_price,
+            gates=self.gates,
             keeper=self.keeper,
         )
         stack.push_async_callback(self.roster.aclose)
@@ -206,23 +167,12 @@ class Cloud:
         stack.push_async_callback(tuning.aclose)
         tuning.open()
 
-    async def _rules(self) -> None:
-        """What was decided for tenants, keys and models, and the answers that are kept by it."""
-        config, stack = self.config, self._stack
-        self.rules = Rules(self.database)
-        stack.push_async_callback(self.rules.aclose)
-        await self.rules.follow()
-        self.cached = Answers(
-            self.database, room_bytes=config.cache_max_bytes, age_s=config.cache_age_s
-        )
-        stack.push_async_callback(self.cached.aclose)
-
-    async def _listen(self) -> None:
+    async def _listen(self, shared: Shared | None) -> None:
         """Opens the public port and the cloud's own socket."""
         config = self.config
-        public = _public_socket(config.host, config.port)
+        public, *others = sockets.public(config.host, config.port, workers=config.workers)
         self.port = public.getsockname()[1]
-        own = _own_socket(places.cloud_socket(config.home))
+        own = sockets.own(places.cloud_socket(config.home))
         kept = Kept(
             self.database,
             room_bytes=config.responses_max_bytes,
@@ -242,6 +192,14 @@ class Cloud:
             ]
         )
         self._stack.push_async_callback(retention.aclose)
+        self.workers = Workers(
+            config,
+            shared=shared,
+            database=self.database,
+            client=self.client,
+            metrics=self.metrics,
+            targets=self.targets,
+        )
         self.api = Api(
             self.gateway,
             database=self.database,
@@ -250,7 +208,8 @@ class Cloud:
             chips=self.chips,
             pages=read_pages(),
             default_model=lambda: self.default_model,
-            refresh=self.roster.refresh,
+            refresh=self.refresh,
+            workers=self.workers,
             more={
                 **MediaAddresses(self.gateway).routes(),
                 **ResponseAddresses(self.gateway, kept).routes(),
@@ -261,9 +220,16 @@ class Cloud:
             },
         )
         server = Server(self.gateway, self.api, self.dialects)
-        listener = Listener(server, server.errors, connections_max=room_for(config.connections_max))
-        self._stack.push_async_callback(_shut, listener, config, places.cloud_socket(config.home))
+        most = room_for(part_of(config, config.connections_max))
+        listener = Listener(server, server.errors, connections_max=most)
+        if shared is not None:
+            await self.workers.hear(self._stack, server, server.errors)
+        self._stack.push_async_callback(
+            _shut, listener, config, places.cloud_socket(config.home), self.workers
+        )
         await listener.open([public, own])
+        if shared is not None:
+            self.workers.open(listener, others)
         log.info("listening", host=config.host, port=self.port)
 
     async def _batches(self) -> tuple[Files, Worker]:
@@ -292,6 +258,11 @@ class Cloud:
         return files, worker
 
     # models
+    async def refresh(self) -> None:
+        """Follows the store now, in every process."""
+        await self.roster.refresh()
+        await self.workers.refresh()
+
     async def serve(self, text: str, on_progress: OnProgress | None = None) -> Target:
         """Pulls the model if need be, makes it the default, starts its engine."""
         row = await hub.ensure(
@@ -301,7 +272,7 @@ class Cloud:
             on_progress=on_progress,
         )
         self.default_model = row.name
-        await self.roster.refresh()
+        await self.refresh()
         target = self.targets.find(row.name)[0]
         await target.ready(self.config.first_token_s)
         return target
@@ -353,11 +324,6 @@ def _fleet(config: Config) -> Fleet:
     return fleet
 
 
-def _aliases() -> dict[str, str]:
-    entries = catalogue.load().entries
-    return {alias: entry.name for entry in entries for alias in entry.aliases}
-
-
 def _hour(fleet: Fleet, chip: Chip) -> HourCost:
     hour = hour_cost(fleet, chip)
     if hour is None:
@@ -365,28 +331,9 @@ def _hour(fleet: Fleet, chip: Chip) -> HourCost:
     return hour
 
 
-def _public_socket(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host.strip("[]"), port), family=family, backlog=BACKLOG)
-    except OSError as cause:
-        raise CommandError(
-            f"port {port} on {host} cannot be listened on ({cause.strerror}); choose another "
-            "with --port"
-        ) from cause
-
-
-def _own_socket(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
-    own = socket.socket(socket.AF_UNIX)
-    own.bind(str(path))
-    os.chmod(path, 0o600)
-    own.listen(BACKLOG)
-    return own
-
-
-async def _shut(listener: Listener, config: Config, own: Path) -> None:
-    await listener.close(drain_s=config.drain_s, cut_off_s=CUT_OFF_S)
+async def _shut(listener: Listener, config: Config, own: Path, workers: Workers) -> None:
+    closing = listener.close(drain_s=config.drain_s, cut_off_s=CUT_OFF_S)
+    await asyncio.gather(closing, workers.aclose())
     await asyncio.to_thread(own.unlink, missing_ok=True)
 
 

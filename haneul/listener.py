@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from heapq import nsmallest
 
 from haneul.protocol import Answer, Connection, ErrorsOf
+from haneul.sockets import BACKLOG
 
 SWEEP_S = 0.25
 LOOK_S = 0.02
@@ -45,8 +46,21 @@ class Listener:
         loop = asyncio.get_running_loop()
         for one in sockets:
             kind = loop.create_unix_server if one.family == socket.AF_UNIX else loop.create_server
-            self._servers.append(await kind(self._connect, sock=one))
+            self._servers.append(await kind(self._connect, sock=one, backlog=BACKLOG))
         self._sweeper = asyncio.create_task(self._sweep(), name="connections")
+
+    async def also(self, one: socket.socket) -> asyncio.Server:
+        """Answers on another listening socket, until what comes back is closed."""
+        server = await asyncio.get_running_loop().create_server(
+            self._connect, sock=one, backlog=BACKLOG
+        )
+        self._servers.append(server)
+        return server
+
+    def no_more(self, server: asyncio.Server) -> None:
+        """Ends that; its connections stay."""
+        server.close()
+        self._servers.remove(server)
 
     def _connect(self) -> Connection:
         made = self._kind(self._answer, self._errors_of, self.connections)

@@ -64,11 +64,12 @@ class Server:
     def _check_host(self, call: Call) -> None:
         """On loopback only loopback names are answered: a foreign name is DNS rebinding."""
         if self._only_loopback and not call.is_local:
-            _check_loopback(call.headers.get(b"host", b""))
+            check_loopback(call.headers.get(b"host", b""))
 
 
 @lru_cache(maxsize=64)
-def _check_loopback(header: bytes) -> None:
+def check_loopback(header: bytes) -> None:
+    """Raises NotAllowed for a host's name that leads elsewhere."""
     host = header.decode("latin-1").lower()
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     if name not in LOOPBACK:

@@ -37,6 +37,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     first_budget: str = "5"  # of the first key, in the currency
     fleet: str = ""  # the file of what machines cost; "": the defaults, or home/fleet.toml
 
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1  # processes that answer on the port
+
     slots: Annotated[int, Meta(ge=0, le=64)] = 0  # answers at a time; 0: by memory, up to 16
     context_tokens: Annotated[int, Meta(ge=0, le=1_048_576)] = 0  # per sequence; 0: up to 4,096
     threads: Annotated[int, Meta(ge=0, le=1024)] = 0  # of one engine; 0: chosen by measuring

@@ -22,6 +22,9 @@ def ps(as_json: bool) -> None:
         return
     up_for = show_duration(status["uptime_s"])
     click.echo(f"haneul {status['version']}, up for {up_for}, {status['in_flight']} in flight")
+    if workers := status["workers"]:
+        up = sum(worker["state"] == "ready" for worker in workers)
+        click.echo(f"{up + 1} of {len(workers) + 1} processes answer on the port")
     print_table(
         ("MODEL", "ENGINE", "STATE", ">CONTEXT", ">RUNNING", ">WAITING", ">RESTARTS", ">PRICE OUT"),
         [_row(model) for model in status["models"]],

@@ -41,6 +41,7 @@ ASK_ABOVE_BYTES = 2_000_000_000
 @click.option("--slots", type=click.IntRange(1, 64), help="Sequences decoded at a time.")
 @click.option("--context", "context_tokens", type=click.IntRange(0), help="Tokens per sequence.")
 @click.option("--threads", type=click.IntRange(0), help="Threads of the engine; 0: all cores.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes that answer on the port.")
 @click.option("--no-input", is_flag=True, help="Never ask anything.")
 @json_option
 def up(no_input: bool, as_json: bool, **flags: Any) -> None:

@@ -24,6 +24,7 @@ import uvicorn
 
 from haneul.base.errors import BrokenFile, HaneulError
 from haneul.base.gguf import Header, check_file
+from haneul.base.lifeline import die_with_parent
 from haneul.base.log import open_log
 from haneul.engine.front import Front
 from haneul.engine.llama_server.kernel import Settings
@@ -32,7 +33,7 @@ from haneul.engine.media.kernel import MediaKernel
 from haneul.engine.media.server import MediaEngine
 from haneul.engine.opening import KERNELS, Many, Opening, Plan
 from haneul.engine.pooling import MEAN, only_pools, pooling_of
-from haneul.engine.protect import cores, die_with_parent, protect
+from haneul.engine.protect import cores, protect
 from haneul.engine.server import Engine
 from haneul.engine.slots import Slots
 

@@ -21,9 +21,9 @@ from pathlib import Path
 import msgspec
 
 from haneul.base.errors import CommandError, HaneulError
+from haneul.base.lifeline import die_with_parent
 from haneul.engine.libllama.layout import FILE, layout_program
 from haneul.engine.libllama.library import open_library
-from haneul.engine.protect import die_with_parent
 
 FAILED = 5
 INSIDE = "/vendor/llama.cpp/"

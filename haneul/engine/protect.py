@@ -9,14 +9,12 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
-import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 FILES_MAX = 4096
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-PR_SET_NO_NEW_PRIVS = 38
+PR_SET_NO_NEW_PRIVS = 38  # linux/prctl.h
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH")
 
 
@@ -30,16 +28,6 @@ def protect(*, nice: int = 0) -> None:
     if nice:
         os.nice(nice)
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
-
-
-def die_with_parent(parent: int) -> None:
-    """Has the system kill this process when its parent ends, however it ends (Linux).
-
-    The number is the parent's process id: had it ended before this call, nobody would tell us.
-    """
-    _prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def reduced(environ: Mapping[str, str]) -> dict[str, str]:

@@ -197,6 +197,16 @@ class StatusShown(Struct, kw_only=True):
     default_model: str
     chips: list[Chip]
     models: list[ModelShown]
+    workers: list[WorkerShown]
+
+
+class WorkerShown(Struct, kw_only=True):
+    """One of the further processes that answer on the port."""
+
+    number: int
+    pid: int | None
+    state: str
+    restarts: int
 
 
 class LoggedIn(Struct, kw_only=True):

@@ -56,7 +56,11 @@ class Accounts:
             for kind, owner in zip(KINDS, owners_of(key), strict=True)
             if owner is not None
         }
-        account = self._open.setdefault((key.id, key.app), Account(key, purses))
+        return self._remember(key, Account(key, purses))
+
+    def _remember(self, key: Key, made: Account) -> Account:
+        """The account of a key, which another may have made meanwhile."""
+        account = self._open.setdefault((key.id, key.app), made)
         while len(self._open) > self._remembered_max:
             self._open.popitem(last=False)
             self._has_forgotten = True

@@ -246,7 +246,12 @@ class Biller:
         likely = ask.completion_max if ask.completion_max is not None else ANSWER_TOKENS
         tokens = ask.prompt_bytes // BYTES_PER_TOKEN + likely * ask.answers
         reservation = account.reserve(
-            key, worst, tokens, currency=self.currency, at_us=call.received_us
+            key,
+            worst,
+            tokens,
+            currency=self.currency,
+            at_us=call.received_us,
+            request_id=call.id,
         )
         try:
             flight = self.flights.open(offers[0].opened)

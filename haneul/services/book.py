@@ -1,12 +1,13 @@
 """Budgets that several processes of one machine share: a memory-mapped file under a file lock.
 
 Each owner has a column: what was spent and what is reserved on each of the last 64 UTC days, and
-ever. A reservation is an entry that belongs to the process that made it. Every change is one
-transaction: its new values are written into a journal, the journal is marked valid, the values are
-stored, the mark is taken away. Whoever takes the lock after a process was killed in between stores
-them again, so that a change happens wholly or not at all at whatever instruction the kill comes.
-The entries of a process that died are found by its lock, which the kernel gave back; somebody who
-knows what became of the request (its page in `flights`) settles each exactly once.
+ever; and how fast it goes on, in requests and tokens by minute. A reservation is an entry that
+belongs to the process that made it. Every change is one transaction: its new values are written
+into a journal, the journal is marked valid, the values are stored, the mark is taken away. Whoever
+takes the lock after a process was killed in between stores them again, so that a change happens
+wholly or not at all at whatever instruction the kill comes. The entries of a process that died are
+found by its lock, which the kernel gave back; somebody who knows what became of the request (its
+page in `flights`) settles each exactly once.
 
 The file lives as long as its cloud: at a start it is made anew from the ledger's sums. A cloud that
 answers in one process keeps the same sums in `purse`, and does without the lock.
@@ -17,13 +18,25 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock, lockf
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from haneul.base.errors import Overloaded
+from haneul.services.holds import (
+    AT_ONCE,
+    TOKEN_RATE,
+    Hold,
+    Left,
+    Pace,
+    Refused,
+    Sums,
+    TooFast,
+)
 
 WORD = 8
 DAYS = 64  # longer than any month, so that a month and the day before it are there
@@ -31,57 +44,34 @@ OWNERS_HELD = 4  # at most, that one request is paid by
 # words of the head
 COUNT, HOLDERS, MARK, JOURNAL, JOURNAL_MAX = 0, 1, 2, 8, 2040
 HEAD = JOURNAL + JOURNAL_MAX
-# words of an entry: who holds it, how much, the cells it is set aside in
-ENTRY, HOLDER, NANO, CELLS = 8, 0, 1, 2
+# words of an entry: who holds it, how much, the cells it is set aside in, tokens, whose request
+ENTRY, HOLDER, NANO, CELLS, TOKENS, MARKED = 8, 0, 1, 2, 6, 7
+RATED_BITS = OWNERS_HELD  # of the word of tokens: the owners whose rate they were taken from
 # words of an owner: its name (length and bytes), the newest day, what was spent before the days
-# that are kept, then for each day what was spent and what runs
-NEWEST, BEFORE = 16, 17
-DAY_SPENT = 24
+# that are kept, its rates, how many requests run, then for each day what was spent and reserved
+NEWEST, BEFORE, RATES, RUNNING = 16, 17, 18, 24
+RATE, PER_MINUTE, LEVEL, AT = 3, 0, 1, 2  # words of a rate; its level in millionths
+DAY_SPENT = 25
 DAY_RUNS = DAY_SPENT + DAYS
 OWNER = DAY_RUNS + DAYS
-# What runs is one word, so that a change stores few: how many in the low bits, nano-units above.
-ONE, MANY_BITS = 1, 13
-MANY = (1 << MANY_BITS) - 1
-NANO_MAX = 1 << 48  # of one request; some 281,000 in the currency
-TOTAL, AT_ONCE = -1, -2  # as the first day of a hold: all time; the requests that run
-
-
-class Hold(NamedTuple):
-    """One limit to keep: the owner's place in the request's list, the period's days, the amount."""
-
-    at: int
-    first_day: int  # or TOTAL, or AT_ONCE
-    last_day: int
-    amount: int
-
-
-class Refused(NamedTuple):
-    """The limit that does not allow it, and what it has left."""
-
-    hold: Hold
-    left: int
-
-
-class Sums(NamedTuple):
-    """What an owner has used by now."""
-
-    spent_nano: int
-    reserved_nano: int
-    running: int
-
-
-class Left(NamedTuple):
-    """An entry of a process that died."""
-
-    entry: int
-    holder: int
-    nano: int
+NANO_MAX = 1 << 50  # of one request, some 1,100,000 in the currency; 8,000 of them fit a word
+TOKENS_MAX = 1 << 48
+FINE = 1_000_000
+MINUTE_US = 60_000_000
 
 
 class Book:
     """One process's view of the shared file."""
 
-    def __init__(self, path: Path, *, entries: int, owners: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        entries: int,
+        owners: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock  # one for all processes of a machine
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._alive = os.open(
             path.with_suffix(".alive"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
@@ -141,19 +131,31 @@ class Book:
             self._names[name] = at
             return at
 
-    # money
+    # money and rates
     def reserve(
-        self, entry: int, day: int, owners: list[int], holds: list[Hold], nano: int
-    ) -> Refused | None:
-        """Sets an amount aside for all owners at once, or says which limit does not allow it."""
+        self,
+        entry: int,
+        day: int,
+        owners: list[int],
+        holds: Sequence[Hold],
+        nano: int,
+        *,
+        paces: Sequence[Pace] = (),
+        tokens: int = 0,
+        mark: int = 0,
+    ) -> Refused | TooFast | None:
+        """Sets an amount aside for all owners at once, or says which limit does not allow it.
+
+        `mark` stands for the request, for whoever settles the entry of a process that died.
+        """
         words = self._words
         flock(self._file, LOCK_EX)
         try:
             if words[MARK]:
                 self._redo()
             at = self._entries_at + entry * ENTRY
-            if words[at + HOLDER] or not 0 <= nano < NANO_MAX:
-                raise ValueError(f"entry {entry} is held, or {nano} is no amount")
+            if words[at + HOLDER] or not (0 <= nano < NANO_MAX and 0 <= tokens < TOKENS_MAX):
+                raise ValueError(f"entry {entry} is held, or {nano} and {tokens} are no amounts")
             for owner in owners:
                 if words[owner + NEWEST] < day:
                     self._turn(owner, day)
@@ -162,21 +164,32 @@ class Book:
                 if left <= 0 or (nano > left and hold.first_day != AT_ONCE):
                     return Refused(hold, left)
             changes = [at + HOLDER, self.holder]
+            rated = 0
+            if paces:
+                slow = self._paced(changes, owners, paces, tokens)
+                if slow is not None:
+                    return slow
+                for pace in paces:
+                    rated |= pace.what << pace.at  # those of tokens
             words[at + NANO] = nano  # an entry that nobody holds yet means nothing
-            more = (nano << MANY_BITS) + ONE
+            words[at + TOKENS] = (tokens << RATED_BITS) + rated
+            words[at + MARKED] = mark
             cells = day % DAYS + DAY_RUNS
             for place in range(OWNERS_HELD):
                 cell = owners[place] + cells if place < len(owners) else 0
                 words[at + CELLS + place] = cell
                 if cell:
-                    changes += (cell, words[cell] + more)
+                    runs = owners[place] + RUNNING
+                    changes += (cell, words[cell] + nano, runs, words[runs] + 1)
             self._commit(changes)
             return None
         finally:
             flock(self._file, LOCK_UN)
 
-    def settle(self, entry: int, cost_nano: int, *, holder: int | None = None) -> bool:
-        """Gives an entry back and books the cost; False where it was settled before."""
+    def settle(
+        self, entry: int, cost_nano: int, tokens: int = 0, *, holder: int | None = None
+    ) -> bool:
+        """Gives an entry back and books what it came to; False where it was settled before."""
         words = self._words
         at = self._entries_at + entry * ENTRY
         flock(self._file, LOCK_EX)
@@ -185,30 +198,79 @@ class Book:
                 self._redo()
             if words[at + HOLDER] != (holder or self.holder):
                 return False
-            less = (words[at + NANO] << MANY_BITS) + ONE
+            nano, rated = words[at + NANO], words[at + TOKENS]
+            more = (tokens - (rated >> RATED_BITS)) * FINE
             changes = [at + HOLDER, 0]
-            for cell in words[at + CELLS : at + CELLS + OWNERS_HELD]:
-                if cell:
-                    spent = cell - DAYS
-                    changes += (cell, words[cell] - less, spent, words[spent] + cost_nano)
+            for place in range(OWNERS_HELD):
+                if cell := words[at + CELLS + place]:
+                    spent, owner = cell - DAYS, self._owner_of(cell)
+                    changes += (cell, words[cell] - nano, spent, words[spent] + cost_nano)
+                    changes += (owner + RUNNING, words[owner + RUNNING] - 1)
+                    if rated & 1 << place:
+                        self._take(changes, owner, TOKEN_RATE, more)
             self._commit(changes)
             return True
         finally:
             flock(self._file, LOCK_UN)
+
+    def _paced(
+        self, changes: list[int], owners: list[int], paces: Sequence[Pace], tokens: int
+    ) -> TooFast | None:
+        """Adds what is taken from the rates, unless one does not have it."""
+        for pace in paces:
+            rate = owners[pace.at] + RATES + pace.what * RATE
+            amount = tokens if pace.what == TOKEN_RATE else 1
+            level = self._level(rate, pace.per_minute)
+            missing = min(amount, pace.per_minute) * FINE - level
+            if missing > 0:
+                return TooFast(pace, missing * 60 / FINE / pace.per_minute)
+            changes += (rate + PER_MINUTE, pace.per_minute, rate + LEVEL, level - amount * FINE)
+            changes += (rate + AT, self._now_us())
+        return None
+
+    def _take(self, changes: list[int], owner: int, what: int, fine: int) -> None:
+        """Below zero if need be: what was used beyond a reservation is owed."""
+        rate = owner + RATES + what * RATE
+        level = self._level(rate, self._words[rate + PER_MINUTE])
+        changes += (rate + LEVEL, level - fine, rate + AT, self._now_us())
+
+    def _level(self, rate: int, per_minute: int) -> int:
+        """What a rate has now, in millionths; what was used under another limit stays used."""
+        before, level, at_us = self._words[rate : rate + RATE]
+        if not before:
+            return per_minute * FINE
+        full = before * FINE
+        level = min(full, level + (self._now_us() - at_us) * full // MINUTE_US)
+        return level + per_minute * FINE - full
+
+    def _now_us(self) -> int:
+        return int(self._clock() * 1_000_000)
+
+    def _owner_of(self, cell: int) -> int:
+        return cell - (cell - self._owners_at) % OWNER
+
+    def level(self, owner: int, what: int, per_minute: int) -> float:
+        """What a rate has now; an estimate, as others take from it meanwhile."""
+        return self._level(owner + RATES + what * RATE, per_minute) / FINE
+
+    def lefts(self, owners: list[int], holds: Sequence[Hold]) -> list[int]:
+        """What each limit has left now."""
+        with self:
+            return [hold.amount - self._used(owners[hold.at], hold) for hold in holds]
 
     def sums(self, owner: int) -> Sums:
         """What an owner spent ever, has reserved, and how many of its requests run."""
         with self:
             runs = sum(self._words[owner + DAY_RUNS : owner + DAY_RUNS + DAYS])
             days = sum(self._words[owner + DAY_SPENT : owner + DAY_SPENT + DAYS])
-            spent = self._words[owner + BEFORE] + days
-        return Sums(spent, runs >> MANY_BITS, runs & MANY)
+            spent, running = self._words[owner + BEFORE] + days, self._words[owner + RUNNING]
+        return Sums(spent, runs, running)
 
     def left(self) -> list[Left]:
         """The entries of processes that died, each to be settled by whoever knows its cost."""
         with self:
             held = [
-                Left(entry, self._words[at + HOLDER], self._words[at + NANO])
+                Left(entry, self._words[at], self._words[at + NANO], self._words[at + MARKED])
                 for entry in range(self._entries)
                 if self._words[at := self._entries_at + entry * ENTRY]
             ]
@@ -228,22 +290,22 @@ class Book:
         """Spent and reserved in a period; or how many run."""
         words = self._words
         newest = words[owner + NEWEST]
+        if hold.first_day == AT_ONCE:
+            return words[owner + RUNNING]
         if hold.first_day < 0:
-            runs = sum(words[owner + DAY_RUNS : owner + DAY_RUNS + DAYS])
-            if hold.first_day == AT_ONCE:
-                return runs & MANY
-            days = sum(words[owner + DAY_SPENT : owner + DAY_SPENT + DAYS])
-            return words[owner + BEFORE] + days + (runs >> MANY_BITS)
+            return words[owner + BEFORE] + sum(words[owner + DAY_SPENT : owner + OWNER])
         last = hold.last_day if hold.last_day < newest else newest
         first = hold.first_day if hold.first_day > newest - DAYS else newest - DAYS + 1
+        if first > last:
+            return 0  # nothing has been asked for in it yet
         start, end = first % DAYS + owner, last % DAYS + 1 + owner
         if start < end:
             runs = sum(words[DAY_RUNS + start : DAY_RUNS + end])
-            return sum(words[DAY_SPENT + start : DAY_SPENT + end]) + (runs >> MANY_BITS)
+            return sum(words[DAY_SPENT + start : DAY_SPENT + end]) + runs
         runs = sum(words[DAY_RUNS + start : DAY_RUNS + DAYS + owner])
         runs += sum(words[DAY_RUNS + owner : DAY_RUNS + end])
         spent = sum(words[DAY_SPENT + start : DAY_SPENT + DAYS + owner])
-        return spent + sum(words[DAY_SPENT + owner : DAY_SPENT + end]) + (runs >> MANY_BITS)
+        return spent + sum(words[DAY_SPENT + owner : DAY_SPENT + end]) + runs
 
     def _turn(self, owner: int, day: int) -> None:
         """Makes room for the days up to this one, in the cells of those longest past.

@@ -31,8 +31,10 @@ from haneul.services.prices import Rates, cost_nano
 from haneul.store.ledger import RequestRow
 
 PAGE = 4096
+PAGES_EACH = 4  # a request holds its page until its record is committed, a moment after its answer
 SHORT = 8  # a page in so many must stay free
 FREE, OPEN, FINAL = 0, 1, 2
+KILLED = "cloud_killed"  # why a request ended that is found open
 COUNTERS = struct.Struct("<7q")
 LENGTH = struct.Struct("<H")
 COUNTERS_AT, OPENED_AT, FINAL_AT = 8, 64, 2048
@@ -258,7 +260,7 @@ def aborted(opened: Opened, counters: Counters) -> RequestRow:
         opened,
         counters,
         state="aborted",
-        error_code="cloud_killed",
+        error_code=KILLED,
         metering="counted" if counters.tokens() else "none",
         finished_us=max(opened.row.received_us, counters.last_us or now_us()),
     )

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from haneul.base.config import Config
 from haneul.base.errors import Overloaded
 
 KEPT = 31 / 32  # of what older requests say about how long one stays, at each that leaves
@@ -154,3 +155,15 @@ class Gate:
             if not turn.done():
                 self._taken += 1  # before its taker runs, so that nobody slips in between
                 turn.set_result(None)
+
+
+class Gates:
+    """Makes the doors of engines, by the settings of the cloud."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def of(self, name: str, inside_max: int) -> Gate:
+        """A gate; the name tells it from others where several processes share them."""
+        config = self._config
+        return Gate(inside_max=inside_max, queue_max=config.queue_max, queue_s=config.queue_s)

@@ -34,6 +34,7 @@ class Reservation(NamedTuple):
     tokens: int
     windows: tuple[Window, ...]
     rates: tuple[Rate, ...]  # of tokens
+    entry: int = -1  # of the book that workers share
 
 
 class Left(NamedTuple):
@@ -102,7 +103,14 @@ class Account:
 
     # what is taken
     def reserve(
-        self, key: Key, nano: int, tokens: int, *, currency: str, at_us: int | None = None
+        self,
+        key: Key,
+        nano: int,
+        tokens: int,
+        *,
+        currency: str,
+        at_us: int | None = None,
+        request_id: str = "",
     ) -> Reservation:
         """Sets the worst case aside everywhere.
 
@@ -145,11 +153,7 @@ class Account:
     def _check_rates(self, tokens: int) -> None:
         for purse, limit in self._at_once:
             if purse.running >= limit.amount:
-                raise RateLimited(
-                    f"The {limit.name} may have {limit.amount} requests running at once; "
-                    "wait until one has ended.",
-                    retry_after_s=BUSY_RETRY_S,
-                )
+                raise too_many(limit)
         for rate, limit in self._requests:
             _check(rate, 1, limit)
         for rate, limit in self._tokens:
@@ -213,6 +217,24 @@ def quota_exceeded(left: Left, nano: int | None, *, currency: str, at_us: int) -
     )
 
 
+def too_many(limit: Limit) -> RateLimited:
+    """The refusal where so many run already as may at once."""
+    return RateLimited(
+        f"The {limit.name} may have {limit.amount} requests running at once; "
+        "wait until one has ended.",
+        retry_after_s=BUSY_RETRY_S,
+    )
+
+
+def too_fast(limit: Limit, per_minute: int, wait_s: float) -> RateLimited:
+    """The refusal where a rate does not allow it yet."""
+    return RateLimited(
+        f"The {limit.name} may use {per_minute} {limit.measure} per minute; "
+        f"try again in {wait_s:.1f} s.",
+        retry_after_s=wait_s,
+    )
+
+
 def _nearest(rates: list[tuple[Rate, Limit]]) -> Rate | None:
     if len(rates) == 1:
         return rates[0][0]
@@ -221,8 +243,4 @@ def _nearest(rates: list[tuple[Rate, Limit]]) -> Rate | None:
 
 def _check(rate: Rate, amount: int, limit: Limit) -> None:
     if (wait_s := rate.wait_s(amount)) > 0:
-        raise RateLimited(
-            f"The {limit.name} may use {rate.per_minute} {limit.measure} per minute; "
-            f"try again in {wait_s:.1f} s.",
-            retry_after_s=wait_s,
-        )
+        raise too_fast(limit, rate.per_minute, wait_s)

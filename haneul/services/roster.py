@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -24,21 +23,15 @@ from haneul.chips.footprint import footprint
 from haneul.chips.shape import Shape
 from haneul.models.hub import shape
 from haneul.services.affinity import mark
-from haneul.services.gate import Gate
+from haneul.services.gate import Gates
 from haneul.services.keeper import Awake, Keeper
-from haneul.services.leaders import Leaders
 from haneul.services.prices import PriceList, read_prices
-from haneul.services.remote import PlainTransport, Transport
+from haneul.services.remote import PlainTransport
+from haneul.services.remotes import Remotes
 from haneul.services.replica import FAILED, READY, STOPPED, Replica, Spec
 from haneul.services.routes import Route, route_of
 from haneul.services.specs import spec_of
-from haneul.services.targets import (
-    EMBEDDED,
-    REMOTE_INSIDE_MAX,
-    Target,
-    Targets,
-    always_ready,
-)
+from haneul.services.targets import EMBEDDED, Target, Targets
 from haneul.services.tune import axes
 from haneul.services.tune.kept import setup_for
 from haneul.services.tune.setup import Setup
@@ -82,8 +75,11 @@ class Roster:
         chip: Chip,
         priced: Priced,
         keeper: Keeper,
+        gates: Gates,
     ) -> None:
         self._config = config
+        self._gates = gates
+        self._remotes = Remotes(config, gates)
         self._database = database
         self._targets = targets
         self._client = client
@@ -132,7 +128,7 @@ class Roster:
         self._targets.set_remote(
             known.engines,
             lambda row, model: known.prices.of(model, row.name),
-            self._remote,
+            self._remotes.make,
         )
         self._targets.set_routes(known.routes)
 
@@ -168,7 +164,7 @@ class Roster:
             engine=EMBEDDED,
             upstream_model=row.name,
             transport=PlainTransport(self._client, replica.address),
-            gate=self._gate(spec.slots),
+            gate=self._gates.of(str(replica.address), spec.slots),
             ready=awake.ready,
             awake=awake,
             currency=config.currency,
@@ -236,29 +232,6 @@ class Roster:
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 
-    def _remote(self, row: EngineRow, model: str, transport: Transport) -> Target:
-        return Target(
-            model=f"{row.name}/{model}",
-            engine=row.name,
-            upstream_model=model,
-            transport=transport,
-            gate=self._gate(row.own_slots or REMOTE_INSIDE_MAX),
-            ready=always_ready,
-            currency=self._config.currency,
-            created_us=row.created_us,
-            is_own=row.own_slots is not None,
-            thinking_field=row.thinking_field,
-            id=mark(f"{row.name}/{model}".encode()),
-            leaders=self._leaders() if row.shares_prefixes else None,
-        )
-
-    def _leaders(self) -> Leaders:
-        return Leaders(wait_s=self._config.leader_wait_s, clock=time.monotonic)
-
-    def _gate(self, inside_max: int) -> Gate:
-        config = self._config
-        return Gate(inside_max=inside_max, queue_max=config.queue_max, queue_s=config.queue_s)
-
     async def aclose(self) -> None:
         """Stops following, and the engines that are no target any more."""
         own = [self._follower, *self._changing.values(), *self._retiring]
@@ -268,7 +241,7 @@ class Roster:
         await asyncio.gather(*running, return_exceptions=True)
 
     def _read(self, connection: Connection) -> Known:
-        known = _read(connection)
+        known = read_store(connection)
         chip, versions = self._chip.id, axes.versions(self._config.home, self._chip.id)
         found = {
             row.digest: setup_for(connection, row.digest, chip, versions) for row in known.models
@@ -290,7 +263,8 @@ async def _stop_when_idle(target: Target) -> None:
         await target.replica.stop()
 
 
-def _read(connection: Connection) -> Known:
+def read_store(connection: Connection) -> Known:
+    """What the store says, but for the setups."""
     models = model_queries.every(connection)
     engines = engine_queries.every(connection)
     routes = [route_of(row) for row in route_queries.every(connection)]

@@ -80,6 +80,7 @@ class Target(Struct, kw_only=True, eq=False):
     health: Health = field(default_factory=Health)
     leaders: Leaders | None = None  # where the engine shares prefixes
     awake: Waking | None = None  # of an embedded one
+    sleeps: Callable[[], bool] | None = None  # of one that another process of this cloud keeps
 
     @property
     def rates(self) -> Rates:
@@ -99,6 +100,8 @@ class Target(Struct, kw_only=True, eq=False):
     @property
     def is_ready(self) -> bool:
         """Whether it answers without being started first."""
+        if self.sleeps is not None:
+            return not self.sleeps()
         return self.replica is None or self.replica.state == READY
 
     @property

@@ -3,7 +3,7 @@
 cloud         one for all tests of a module; keys and engines of their own keep tests apart
 key           a key on it without limits
 start_cloud   starts others: `await start_cloud(queue_max=1)`, each on a home of its own
-process       one in a process of its own, to kill and to limit
+process       one in a process of its own, to kill and to limit; lasting_process: one for a module
 postgres      a PostgreSQL server, for clouds that keep their store there
 The loop is uvloop, as in production; the tests of a module share one.
 """
@@ -320,6 +320,16 @@ async def process(short_folder: Path) -> AsyncIterator[CloudProcess]:
     cloud = CloudProcess(short_folder / "home")
     yield cloud
     await cloud.end()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def lasting_process() -> AsyncIterator[CloudProcess]:
+    with tempfile.TemporaryDirectory(prefix="hn-") as folder:
+        cloud = CloudProcess(Path(folder) / "home")
+        yield cloud
+        await cloud.end()
+        if cloud.process is not None and cloud.process.stdout is not None:
+            await cloud.process.stdout.read()  # to its end, before the loop is closed
 
 
 @pytest.fixture(scope="module")

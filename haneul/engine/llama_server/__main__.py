@@ -15,8 +15,9 @@ from pathlib import Path
 import msgspec
 import xllamacpp
 
+from haneul.base.lifeline import die_with_parent
 from haneul.engine.llama_server.spec import Spec
-from haneul.engine.protect import die_with_parent, protect
+from haneul.engine.protect import protect
 
 
 def parameters(spec: Spec) -> xllamacpp.CommonParams:

@@ -19,10 +19,11 @@ from typing import Any, BinaryIO, Protocol
 import msgspec
 
 from haneul.base.errors import BrokenFile, HaneulError
+from haneul.base.lifeline import die_with_parent
 from haneul.engine.kernel import Facts
 from haneul.engine.media.folder import size_bytes
 from haneul.engine.media.offline import cut_network
-from haneul.engine.protect import die_with_parent, protect
+from haneul.engine.protect import protect
 from haneul.engine.worker.frames import (
     HEAD_BYTES,
     Ask,

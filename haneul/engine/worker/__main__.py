@@ -16,7 +16,8 @@ from typing import BinaryIO
 import msgspec
 
 from haneul.base.errors import BrokenFile, HaneulError
-from haneul.engine.protect import die_with_parent, protect
+from haneul.base.lifeline import die_with_parent
+from haneul.engine.protect import protect
 from haneul.engine.worker.frames import (
     HEAD_BYTES,
     Ask,

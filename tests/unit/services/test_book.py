@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haneul.base.errors import Overloaded
-from haneul.services.book import AT_ONCE, NANO_MAX, TOTAL, Book, Hold, Left, Sums
+from haneul.services.book import NANO_MAX, Book
+from haneul.services.holds import AT_ONCE, TOTAL, Hold, Left, Sums
 from haneul.services.periods import starts
 
 DAY = 20_779
@@ -29,7 +30,8 @@ OPENED, FINISHED = 1, 2
 WORKER = """
 import os, random, struct, time
 from pathlib import Path
-from haneul.services.book import TOTAL, Book, Hold
+from haneul.services.book import Book
+from haneul.services.holds import TOTAL, Hold
 
 folder, worker = Path({folder!r}), {worker}
 NOTE, FINISHED, OPENED = struct.Struct({note!r}), {finished}, {opened}

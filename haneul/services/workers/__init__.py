@@ -1,0 +1,1 @@
+"""Several processes that answer on one port, and what they share."""
