@@ -35,6 +35,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     end_user: str | None = None
     share_millionths: int = 1_000_000  # of the price: less for work that may wait
     thinking_max: int | None = None  # tokens of thought at most: see services.thinking
+    is_thinking_kept: bool = True  # whoever answers
     masked: int | None = None  # pieces of personal data: see services.guard
     unit: str | None = None  # what is billed beside tokens: see services.media
     units_max: int = 0

@@ -286,7 +286,7 @@ class Biller:
             price_id=price.id if price else None,
             end_user=kept(ask.end_user),
             share_millionths=ask.share_millionths,
-            thinking_max=ask.thinking_max,
+            thinking_max=ask.thinking_max if ask.is_thinking_kept else None,
             masked=ask.masked,
             unit=ask.unit,
             finished_us=call.received_us,

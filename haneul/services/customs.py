@@ -52,7 +52,9 @@ class Customs:
 
     async def clear(self, call: Call, key: Key, account: Account, way: Way) -> Way:
         """The request as it may go on. Raises HaneulError where it may not."""
-        names = {way.ask.model, *(target.model for target in way.plan.targets)}
+        names = {way.ask.model}
+        for target in way.plan.targets:
+            names |= {target.model, target.upstream_model}
         names |= self._scarcity.names(way.ask.model)  # so that no smaller model goes round a rule
         if (kind := self._rules.guard(key.tenant_id, names)) is not None:
             way = await self._guarded(call, kind, way)
@@ -100,8 +102,11 @@ class Customs:
         most = thinking.bound(way.ask, self._rules.thinking_max(key.id, names))
         if most is None:
             return way
-        call.limits += thinking.HEADER % most.most
-        ask = replace(way.ask, thinking_max=most.most, shape=thinking.shaped(most))
+        is_kept = thinking.is_kept(way.plan.targets, most)
+        if is_kept:
+            call.limits += thinking.HEADER % most.most
+        shape = thinking.shaped(most)
+        ask = replace(way.ask, thinking_max=most.most, is_thinking_kept=is_kept, shape=shape)
         return way._replace(ask=ask, plan=_only(way.plan, thinking.able(way.plan.targets, most)))
 
 

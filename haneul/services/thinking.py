@@ -61,6 +61,11 @@ def able(targets: Sequence[Target], most: Bound) -> list[Target]:
     return kept
 
 
+def is_kept(targets: Sequence[Target], most: Bound) -> bool:
+    """Whether the bound holds whoever answers: else it is not told as one."""
+    return most.is_law or all(map(_keeps, targets))
+
+
 def shaped(most: Bound) -> Callable[[bytes, Target], bytes]:
     """What makes an engine's body of the one that holds no bound yet."""
 

@@ -311,6 +311,7 @@ async def test_bytes_and_age_are_bounded_and_the_least_used_goes_first(start_clo
     assert (await cloud.chat(key.secret, fake.models[0], "1", **ZERO)).headers[HEADER] == "miss"
 
 
+@pytest.mark.slow
 async def test_a_kept_answer_outlives_a_kill(process, start_cloud):
     cloud = await start_cloud()
     fake = await cloud.add_engine()

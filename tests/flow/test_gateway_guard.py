@@ -104,6 +104,17 @@ async def test_a_models_guard_holds_whoever_asks_and_refusing_is_the_stricter(cl
     assert MASKED not in (await cloud.chat(key.secret, other.models[0], TEXT)).headers
 
 
+async def test_a_models_guard_holds_under_each_of_its_names(cloud, key):
+    fake = await cloud.add_engine(name="named", models=("plain",))
+    await rule(cloud, MODEL, "plain", "refuse")
+    try:
+        for name in ("plain", "named/plain"):
+            assert (await cloud.chat(key.secret, name, TEXT)).status == 400, name
+    finally:
+        await rule(cloud, MODEL, "plain", "none")
+    assert fake.seen.requests == 0
+
+
 async def test_what_differs_only_in_what_is_masked_shares_a_kept_answer(cloud, guarded):
     fake = await cloud.add_engine(words=["For", "[EMAIL_1]"])
     await rule(cloud, TENANT, "careful", "deterministic", name="cache")
@@ -163,6 +174,7 @@ async def count(cloud):
     return float(lines[0].split()[-1]) if lines else 0.0
 
 
+@pytest.mark.slow
 async def test_without_the_extra_guarded_requests_are_refused_and_none_is_passed(
     process, cloud, tmp_path
 ):

@@ -247,6 +247,7 @@ async def test_a_guard_hears_no_sound_and_lets_no_placeholder_be_drawn(cloud, ke
         await guard("none")
 
 
+@pytest.mark.slow
 async def test_a_real_engine_of_sound_is_asked_by_its_address(cloud, key, talking):
     await cloud.put_engine("own", talking.url.removesuffix("/v1"), (talking.model,))
     said = await cloud.client(key.secret).audio.speech.create(

@@ -82,7 +82,7 @@ async def test_the_genuine_anthropic_clients_budget_reaches_an_engine_that_takes
     async with anthropic.AsyncAnthropic(
         base_url=cloud.root, api_key=key.secret, max_retries=0
     ) as client:
-        await client.messages.create(
+        raw = await client.messages.with_raw_response.create(
             model=plain.models[0],
             max_tokens=4000,
             thinking={"type": "enabled", "budget_tokens": 2000},
@@ -90,6 +90,7 @@ async def test_the_genuine_anthropic_clients_budget_reaches_an_engine_that_takes
         )
     assert plain.seen.bodies[-1]["max_completion_tokens"] == 4000  # nobody's law: as it was
     assert "thinking_budget" not in plain.seen.bodies[-1]
+    assert HEADER not in raw.headers  # nobody promised it
 
 
 async def test_the_embedded_engine_is_told_of_the_limit(cloud, key, tiny_model):
