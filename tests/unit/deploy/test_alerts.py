@@ -21,47 +21,47 @@ FIRST = 'haneul_time_to_first_token_seconds_bucket{instance="h",model="m",engine
 
 def requests(failed_each_minute):
     return {
-        'haneul_requests_total{instance="h",model="m",engine="e",state="done"}': "0+60x600",
+        'haneul_requests_total{instance="h",model="m",engine="e",state="done"}': "0+60x160",
         'haneul_requests_total{instance="h",model="m",engine="e",state="failed"}': (
-            f"0+{failed_each_minute}x600"
+            f"0+{failed_each_minute}x160"
         ),
     }
 
 
 def first_tokens(*each_minute):
-    return {FIRST % bound: f"0+{rate}x600" for bound, rate in zip(BOUNDS, each_minute, strict=True)}
+    return {FIRST % bound: f"0+{rate}x160" for bound, rate in zip(BOUNDS, each_minute, strict=True)}
 
 
 def disk(free):
-    return {f"haneul_disk_bytes{HOME}": "1000+0x600", f"haneul_disk_free_bytes{HOME}": free}
+    return {f"haneul_disk_bytes{HOME}": "1000+0x160", f"haneul_disk_free_bytes{HOME}": free}
 
 
 HEALTHY = {
-    'up{job="haneul",instance="h"}': "1+0x600",
+    'up{job="haneul",instance="h"}': "1+0x160",
     **requests(1),
     **first_tokens(50, 60, 60, 60, 60),
-    f"haneul_engine_waiting{ENGINE}": "3+0x600",
-    'haneul_budget_used_ratio{instance="h",of="key"}': "0.5+0x600",
-    f"haneul_ledger_waiting{HOME}": "5+0x600",
-    f"haneul_ledger_failing{HOME}": "0+0x600",
-    f"haneul_engine_restarts{ENGINE}": "0+0x300 1+0x300",
-    **disk("900+0x600"),
-    'haneul_telemetry_lost_total{instance="h",kind="spans"}': "4+0x600",
+    f"haneul_engine_waiting{ENGINE}": "3+0x160",
+    'haneul_budget_used_ratio{instance="h",of="key"}': "0.5+0x160",
+    f"haneul_ledger_waiting{HOME}": "5+0x160",
+    f"haneul_ledger_failing{HOME}": "0+0x160",
+    f"haneul_engine_restarts{ENGINE}": "0+0x80 1+0x80",
+    **disk("900+0x160"),
+    'haneul_telemetry_lost_total{instance="h",kind="spans"}': "4+0x160",
 }
 SICK = {
-    "HaneulDown": {'up{job="haneul",instance="h"}': "0+0x600"},
+    "HaneulDown": {'up{job="haneul",instance="h"}': "0+0x160"},
     "HaneulErrors": requests(6),
     "HaneulFirstTokenSlow": first_tokens(10, 20, 30, 60, 60),
-    "HaneulQueue": {f"haneul_engine_waiting{ENGINE}": "17+0x600"},
-    "HaneulBudgetNearlyUsed": {'haneul_budget_used_ratio{instance="h",of="key"}': "0.93+0x600"},
-    "HaneulLedgerBehind": {f"haneul_ledger_waiting{HOME}": "2000+0x600"},
-    "HaneulLedgerFailing": {f"haneul_ledger_failing{HOME}": "1+0x600"},
-    "HaneulEngineRestarting": {f"haneul_engine_restarts{ENGINE}": "0+0.4x600"},
-    "HaneulDiskNearlyFull": disk("90+0x600"),
-    "HaneulDiskFillsUp": disk("299-0.25x600"),
-    "HaneulTelemetryLost": {'haneul_telemetry_lost_total{instance="h",kind="spans"}': "0+10x600"},
+    "HaneulQueue": {f"haneul_engine_waiting{ENGINE}": "17+0x160"},
+    "HaneulBudgetNearlyUsed": {'haneul_budget_used_ratio{instance="h",of="key"}': "0.93+0x160"},
+    "HaneulLedgerBehind": {f"haneul_ledger_waiting{HOME}": "2000+0x160"},
+    "HaneulLedgerFailing": {f"haneul_ledger_failing{HOME}": "1+0x160"},
+    "HaneulEngineRestarting": {f"haneul_engine_restarts{ENGINE}": "0+0.4x160"},
+    "HaneulDiskNearlyFull": disk("90+0x160"),
+    "HaneulDiskFillsUp": disk("299-0.25x160"),
+    "HaneulTelemetryLost": {'haneul_telemetry_lost_total{instance="h",kind="spans"}': "0+10x160"},
 }
-AT = "8h"
+AT = "150m"
 
 
 @pytest.fixture(scope="session")
