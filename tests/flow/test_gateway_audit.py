@@ -85,7 +85,8 @@ async def test_every_act_over_http_leaves_one_row_with_its_request(
         assert len(new) == 1, (method, path, new)
         (row,) = new
         assert row.actor == f"key {operator.key.id}"
-        assert row.origin == "127.0.0.1"
+        is_page = "x-haneul-page" in headers
+        assert row.origin == ("page at 127.0.0.1" if is_page else "127.0.0.1")
         assert row.request_id == answer.id
         below = path if (method, path) in ACTS else path.rpartition("/")[0] + "/"
         seen[method, below] = row.action
