@@ -203,6 +203,21 @@ async def test_when_the_first_fails_the_others_ask_for_themselves(cloud, thrifty
     assert (after.status, after.headers[HEADER]) == (200, "miss")
 
 
+async def test_when_the_first_hangs_up_the_one_that_waits_asks_for_itself(cloud, thrifty):
+    fake = await cloud.add_engine(delay_s=0.1, words=["a"] * 20)
+    first = asyncio.create_task(cloud.chat(thrifty.secret, fake.models[0], stream=True, **ZERO))
+    await cloud.until(lambda: fake.seen.running == 1, what="the first is inside")
+    second = asyncio.create_task(cloud.chat(thrifty.secret, fake.models[0], stream=True, **ZERO))
+    await asyncio.sleep(0.1)
+    assert fake.seen.requests == 1
+    first.cancel()
+    answer = await second
+    assert (answer.status, answer.headers[HEADER]) == (200, "miss")
+    assert fake.seen.requests == 2
+    states = sorted(row.state for row in await cloud.rows(thrifty.key.id))
+    assert states == ["aborted", "done"]
+
+
 async def test_cut_answers_and_hang_ups_are_not_kept(cloud, thrifty):
     fake = await cloud.add_engine(error_after=2)
     broken = await cloud.chat(thrifty.secret, fake.models[0], stream=True, **ZERO)
