@@ -124,7 +124,7 @@ def write(database: Database, rows: list[RequestRow]) -> None:
     others from being written.
     """
     try:
-        database.run(append_missing, rows)
+        _append(database, rows)
     except REFUSED as cause:
         if len(rows) == 1:
             row = msgspec.structs.asdict(rows[0])
@@ -132,6 +132,18 @@ def write(database: Database, rows: list[RequestRow]) -> None:
             return
         for row_alone in rows:
             write(database, [row_alone])
+
+
+def _append(database: Database, rows: list[RequestRow]) -> None:
+    """Takes the records for new; only where one is not, those that are there are looked for.
+
+    A look before every commit would cost as much as the commit, and a statement of its own for
+    each number of records, which the driver keeps.
+    """
+    try:
+        database.run(queries.append, rows)
+    except IntegrityError:
+        database.run(append_missing, rows)
 
 
 def append_missing(connection: Connection, rows: list[RequestRow]) -> None:
