@@ -182,9 +182,12 @@ def _value(value: Any) -> str:
 
 
 def _numbers(schema: dict[str, Any]) -> str:
+    least, most = schema.get("minimum"), schema.get("maximum")
     if "exclusiveMinimum" in schema:
-        return f", above {schema['exclusiveMinimum']:g} to {schema.get('maximum', ''):g}"
-    return _range(schema.get("minimum"), schema.get("maximum"))
+        above, below = schema["exclusiveMinimum"], schema.get("exclusiveMaximum")
+        upper = f"below {below:g}" if below is not None else f"to {most:g}"
+        return f", above {above:g} {upper}"
+    return _range(least, most)
 
 
 def _range(least: float | None, most: float | None, unit: str = "") -> str:

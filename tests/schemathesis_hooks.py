@@ -38,6 +38,8 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
 
     A name for a request that another one has is refused, rightly: each gets one of its own.
     """
+    if "only-if-cached" in (case.headers or {}).get("x-haneul-cache", ""):
+        case.headers["x-haneul-cache"] = "no-cache"  # 504 is its answer where nothing is kept
     if is_valid(case) and "idempotency-key" in (case.headers or {}):
         case.headers["idempotency-key"] = f"{next(NUMBERS)}"
     body = case.body

@@ -50,7 +50,7 @@ TAKEN = (
         "then, even at the best end of its promise, is not waited for: 503 with `retry-after`. "
         "The timeout that OpenAI's and Anthropic's SDKs send is understood too.",
         unit="seconds",
-        schema={"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"},
+        schema={"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1e9},
     ),
     Header(
         name="x-stainless-read-timeout",

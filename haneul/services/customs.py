@@ -60,6 +60,8 @@ class Customs:
             way = await self._guarded(call, kind, way)
         way = self._bounded(call, key, names, way)
         caching = self._rules.caching(key.tenant_id)
+        if caching is None:
+            self.answers.without(call)
         cleared = way if caching is None else await self._cached(call, key, caching, way)
         if cleared.plan.reason == choice.CACHE or call.key is not None:  # or the cloud's own call
             return cleared

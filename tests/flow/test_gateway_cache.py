@@ -347,3 +347,17 @@ async def test_a_kept_answer_outlives_a_kill(process, start_cloud):
         await process.end()
     assert ways == ["miss", "hit"]
     assert fake.seen.requests == 1
+
+
+async def test_a_wish_for_kept_answers_holds_where_none_are_kept_too(cloud, key):
+    engine = await cloud.add_engine()
+    body = {"model": engine.models[0], "messages": [{"role": "user", "content": "x"}]}
+    path = "/v1/chat/completions"
+    for said, status in (("false", 400), ("max-age=²", 400), ("only-if-cached", 504)):
+        headers = {"x-haneul-cache": said}
+        answer = await cloud.ask("POST", path, body, secret=key.secret, **headers)
+        assert answer.status == status, (said, answer.data)
+    wanted = await cloud.ask(
+        "POST", path, body, secret=key.secret, **{"x-haneul-cache": "no-store"}
+    )
+    assert (wanted.status, engine.seen.requests) == (200, 1)

@@ -78,6 +78,11 @@ class Answers:
             return None
         return wish
 
+    def without(self, call: Call) -> None:
+        """What a request wants where nothing is kept. Raises BadRequest, NotCached."""
+        if wish_of(call.headers.get(HEADER)).only_kept:
+            raise NotCached()
+
     async def look(self, call: Call, key: Key, ask: Ask, plan: Plan, wish: Wish) -> Kept | None:
         """The kept answer, waiting for one that is being computed; else it is this one's turn.
 

@@ -43,7 +43,7 @@ def wish_of(value: bytes | None) -> Wish:
             wish = msgspec.structs.replace(wish, reads=False)
         elif name == "only-if-cached":
             wish = msgspec.structs.replace(wish, only_kept=True)
-        elif name == "max-age" and number.isdigit() and len(number) < 10:
+        elif name == "max-age" and number.isascii() and number.isdigit() and len(number) < 10:
             wish = msgspec.structs.replace(wish, max_age_s=int(number))
         elif name:
             raise BadRequest(
