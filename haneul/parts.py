@@ -20,7 +20,7 @@ from haneul.services.flights import Flights
 from haneul.services.gate import Gates
 from haneul.services.keyring import Keyring
 from haneul.services.keys import read_pepper
-from haneul.services.ledger import Ledger
+from haneul.services.ledger import GATHER_S, Ledger
 from haneul.services.metrics import Metrics
 from haneul.services.replays import Replays
 from haneul.services.router import Router
@@ -56,7 +56,7 @@ async def open_parts(
 ) -> Parts:
     """All of them, closed with the stack; `shared` is what several workers have in common."""
     config = part(config) if shared else config
-    ledger = Ledger(database)
+    ledger = Ledger(database, gather_s=GATHER_S * config.workers)  # no more commits than of one
     stack.push_async_callback(ledger.aclose)
     client = http.Client()
     stack.push_async_callback(client.aclose)

@@ -41,8 +41,9 @@ class Entry(NamedTuple):
 class Ledger:
     """The one writer of terminal records."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, gather_s: float = GATHER_S) -> None:
         self._database = database
+        self._gather_s = gather_s
         self._waiting: queue.SimpleQueue[Entry] = queue.SimpleQueue()
         self.is_failing = False  # the last commit was not taken
         self._closing = threading.Event()
@@ -93,7 +94,7 @@ class Ledger:
     def _gather(self) -> list[Entry]:
         """Waits for one entry, lets others come for a moment, and takes all that are there."""
         batch = [self._waiting.get()]
-        self._is_awaited.wait(GATHER_S)
+        self._is_awaited.wait(self._gather_s)
         self._is_awaited.clear()
         try:
             while len(batch) < BATCH_MAX:
