@@ -39,9 +39,12 @@ TAKEN = (
         "`no-cache` wants a new one, `max-age=SECONDS` none that is older, `only-if-cached` no "
         "other (504 where there is none). Several stand with commas between them.",
         schema={
-            "type": "string",
-            "pattern": "^(no-store|no-cache|only-if-cached|max-age=[0-9]{1,9})"
-            "(, ?(no-store|no-cache|only-if-cached|max-age=[0-9]{1,9}))*$",
+            "type": "array",  # with commas between them
+            "items": {
+                "type": "string",
+                "pattern": "^(no-store|no-cache|only-if-cached|max-age=[0-9]{1,9})$",
+            },
+            "minItems": 1,
         },
     ),
     Header(
