@@ -56,9 +56,16 @@ class Allowance:
 class Retries:
     """The allowance of each key and of all."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        of_a_key: Stock = OF_A_KEY,
+        of_all: Stock = OF_ALL,
+    ) -> None:
         self._clock = clock
-        self._all = Allowance(OF_ALL, clock)
+        self._of_a_key = of_a_key
+        self._all = Allowance(of_all, clock)
         self._keys: OrderedDict[str, Allowance] = OrderedDict()
 
     def called(self, key_id: str) -> None:
@@ -78,7 +85,7 @@ class Retries:
     def _of(self, key_id: str) -> Allowance:
         found = self._keys.get(key_id)
         if found is None:
-            found = self._keys[key_id] = Allowance(OF_A_KEY, self._clock)
+            found = self._keys[key_id] = Allowance(self._of_a_key, self._clock)
             if len(self._keys) > REMEMBERED_MAX:
                 self._keys.popitem(last=False)
         return found

@@ -13,7 +13,7 @@ import pytest
 
 from haneul.services.flights import Flights
 from haneul.services.health import RETRY_AFTER_MAX_S
-from haneul.services.retries import OF_A_KEY, OF_ALL, SHARE
+from haneul.services.retries import SHARE
 
 SPEC = importlib.util.spec_from_file_location(
     "virtual_time", Path(__file__).parent / "virtual_time.py"
@@ -81,12 +81,13 @@ def check_places(world, flights):
 
 def check_retries(world):
     """Calls beyond the first are a tenth beside the stock; leaving a silent engine is free."""
-    total, most_of_all = 0, OF_ALL.most + OF_ALL.per_s * world.loop.now + SHARE * REQUESTS
+    of_a_key, of_all = virtual_time.OF_A_KEY, virtual_time.OF_ALL
+    total, most_of_all = 0, of_all.most + of_all.per_s * world.loop.now + SHARE * REQUESTS
     for key in world.keys:
         calls = sum(engine.calls[key.id] for engine in world.engines)
         mine = [row for row in world.records.rows if row.key_id == key.id]
         silent = sum((row.tried or "").count("engine_silent") for row in mine)
-        most = OF_A_KEY.most + OF_A_KEY.per_s * world.loop.now + SHARE * len(mine)
+        most = of_a_key.most + of_a_key.per_s * world.loop.now + SHARE * len(mine)
         extra = calls - len(mine) - silent
         assert extra <= most
         total += max(0, extra)

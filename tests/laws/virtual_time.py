@@ -31,7 +31,7 @@ from haneul.services.keys import LOCAL
 from haneul.services.limits import Account
 from haneul.services.metrics import Metrics
 from haneul.services.purse import Purse
-from haneul.services.retries import Retries
+from haneul.services.retries import Retries, Stock
 from haneul.services.router import Router
 from haneul.services.targets import Target, Targets, always_ready
 from haneul.services.watch import Watch
@@ -41,6 +41,7 @@ from haneul.store.prices import PriceRow
 DAY_US = 86_400_000_000
 EPOCH_US = 20_000 * DAY_US  # when every simulated day begins
 CONFIG = Config(queue_s=20, first_token_s=30, answer_s=60, idle_s=10, spill_wait_s=1)
+OF_A_KEY, OF_ALL = Stock(2, 0.01), Stock(3, 0.02)  # so little that it ends in a few requests
 EVENT = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"word "}}]}\n\n'
 DONE = b"data: [DONE]\n\n"
 
@@ -257,7 +258,7 @@ class World:
             customs=None,
             router=router,
         )
-        self.gateway.retries = Retries(loop.time)
+        self.gateway.retries = Retries(loop.time, of_a_key=OF_A_KEY, of_all=OF_ALL)
         self.gateway.watch = Watch(loop.time)
         self.keys = [self._key(f"k{number}") for number in range(2)]
         self.accounts = {
