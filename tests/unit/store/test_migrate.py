@@ -30,7 +30,8 @@ ROW = {
     "trial": "INSERT INTO trial (id, tuning_id, model, digest, chip, setup, state, rounds,"
     " created_us) VALUES ('a', 't', 'm', 'd', 'c', '{}', 'lost', 0, 1)",
     "tuning": "INSERT INTO tuning (id, model, digest, chip, versions, purpose, default_trial,"
-    " single_trial, many_trial, used_trial, said, load, took_us, created_us) VALUES ('a', 'm', 'd', 'c', 'v', 'both', 't', 't', 't', 't',"
+    " single_trial, many_trial, used_trial, said, load, took_us, created_us)"
+    " VALUES ('a', 'm', 'd', 'c', 'v', 'both', 't', 't', 't', 't',"
     " 'because', '{}', 1, 2)",
     "invoice": "INSERT INTO invoice VALUES ('a', 'default', 1, 'invoice', '2026-11', 'USD', 1,"
     " NULL, NULL, 2)",
