@@ -146,7 +146,7 @@ class Api:
 
     async def openapi(self, call: Call) -> None:
         """The description of every address."""
-        await call.answer(200, encoded(), JSON)
+        await call.answer(200, await asyncio.to_thread(encoded), JSON)
 
     # models
     async def models(self, call: Call) -> None:

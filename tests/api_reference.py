@@ -13,6 +13,8 @@ from haneul.openapi import errors, headers
 from haneul.openapi.addresses import FAMILIES
 from haneul.openapi.operation import OPEN, Header, Operation
 from haneul.openapi.schemas import answers_of, name_of, schemas
+from haneul.services.batches.ending import CANCELLED, EXPIRED
+from haneul.services.batches.lines import PROBLEMS
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 MADE = "Written by `make docs` from the tables in `haneul/openapi`."
@@ -217,8 +219,17 @@ def _errors() -> str:
         "An engine's own refusals (400, 404, 413, 415) keep their status and, where it has one, "
         "their code."
     )
+    problems = _table(("code", "what it means"), [(f"`{a}`", b) for a, b in PROBLEMS.items()])
+    lines = [(f"`{code}`", message) for code, message in (EXPIRED, CANCELLED)]
+    batches = [
+        "## In batches",
+        "In a batch's `errors`, where its file cannot be run:",
+        problems,
+        "In its error file, beside the codes above, for lines that were not run:",
+        _table(("code", "what it says"), lines),
+    ]
     made = f"Made of the docstrings in `haneul/base/errors.py`. {passed}"
-    return "\n\n".join(["# Errors", made, MADE, _table(columns, rows)])
+    return "\n\n".join(["# Errors", made, MADE, _table(columns, rows), *batches])
 
 
 def _said(header: Header) -> str:

@@ -16,6 +16,7 @@ from haneul.cli.main import haneul
 from haneul.openapi import headers
 from haneul.openapi.addresses import FIELDS, OPERATIONS, fields_of
 from haneul.openapi.errors import every, said
+from haneul.services.batches.lines import PROBLEMS
 
 ROOT = Path(__file__).parent.parent
 API = (ROOT / "docs/api.md").read_text()
@@ -75,6 +76,11 @@ def test_every_header_in_the_code_is_told():
     made = {name for name in seen - told - others if not name.startswith("x-ratelimit-")}
     assert len(seen) > 15
     assert made == set()
+
+
+def test_every_problem_of_a_batchs_file_is_told():
+    source = (ROOT / "haneul/services/batches/lines.py").read_text()
+    assert set(re.findall(r'Problem\(\s*"(\w+)"', source)) == PROBLEMS.keys()
 
 
 def test_every_error_says_what_to_do():

@@ -16,6 +16,17 @@ from haneul.base.ids import new_id
 
 LINES_MAX = 50_000
 ERRORS_MAX = 100
+# Why a file cannot be run, as clients find it in a batch's `errors`.
+PROBLEMS = {
+    "empty_file": "The file has no lines.",
+    "too_many_lines": f"It has more than {LINES_MAX} lines.",
+    "line_too_large": "A line is larger than a request may be.",
+    "invalid_json_line": "A line is not valid JSON.",
+    "invalid_request": "A line lacks a field, or has one that is not of a line.",
+    "invalid_method": "A line's `method` is not POST.",
+    "mismatched_url": "A line's `url` is not the batch's `endpoint`.",
+    "duplicate_custom_id": "Two lines have one `custom_id`.",
+}
 
 
 class Line(Struct, frozen=True, forbid_unknown_fields=True):
