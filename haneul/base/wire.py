@@ -185,7 +185,7 @@ class Body:
         return msgspec.json.encode(kept)
 
 
-def lenient(data: bytes, decoder: msgspec.json.Decoder[R]) -> R:
+def lenient(data: bytes | Raw, decoder: msgspec.json.Decoder[R]) -> R:
     """A reading that takes 5.0 for 5, as JSON Schema does. Raises what the decoder raises."""
     try:
         return decoder.decode(data)

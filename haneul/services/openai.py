@@ -110,7 +110,7 @@ def _choices(body: Body, request: ChatRequest | CompletionRequest) -> int:
     if (raw := body.fields.get("best_of")) is None or bytes(raw) == b"null":
         return asked
     try:
-        return max(asked, msgspec.json.decode(raw, type=Choices))
+        return max(asked, wire.lenient(raw, _choice_counts))
     except msgspec.ValidationError as cause:
         raise BadRequest(f"Invalid 'best_of': {cause}.", param="best_of") from cause
 
@@ -174,6 +174,7 @@ class Priced(Struct, frozen=True):
     usage: Raw = Raw(b"null")
 
 
+_choice_counts = msgspec.json.Decoder(Choices)
 _whole = msgspec.json.Decoder(Whole)
 _priced = msgspec.json.Decoder(Priced)
 _fields = msgspec.json.Decoder(dict[str, Raw])

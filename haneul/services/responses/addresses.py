@@ -81,6 +81,6 @@ def _listed(items: list[dict[str, Any]], page: Page) -> dict[str, Any]:
     ids = [item["id"] for item in items]
     if page.after is not None:
         if page.after not in ids:
-            raise BadRequest("There is no such item in this response.", param="after")
+            raise NotFound("There is no such item in this response.", param="after")
         items = items[ids.index(page.after) + 1 :]
     return page.listed(items[: page.limit], has_more=len(items) > page.limit)
