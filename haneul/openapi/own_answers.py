@@ -85,6 +85,10 @@ class ModelList(Struct, kw_only=True):
     data: list[dict[str, Any]]
 
 
+# Lists whose entries are of several kinds, which one struct cannot say.
+EITHER: dict[type, dict[str, tuple[type, ...]]] = {ModelList: {"data": (ModelShown, RouteShown)}}
+
+
 class BudgetLeft(Struct, kw_only=True):
     """A budget that holds for the key."""
 

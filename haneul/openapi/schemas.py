@@ -13,6 +13,7 @@ from haneul.base.wire import ChatRequest
 from haneul.openapi.addresses import FIELDS, OPERATIONS, fields_of
 from haneul.openapi.errors import SHAPES
 from haneul.openapi.operation import Operation, Schema
+from haneul.openapi.own_answers import EITHER
 
 REF = "#/components/schemas/{name}"
 # Structs of the same name in several protocols: msgspec tells them apart by their modules.
@@ -51,6 +52,10 @@ def schemas() -> Schemas:
     for operation in OPERATIONS:
         if operation.body is not None:
             _complete(components, operation)
+    for kind, lists in EITHER.items():
+        for name, entries in lists.items():
+            several = [{"$ref": REF.format(name=entry.__name__)} for entry in entries]
+            components[kind.__name__]["properties"][name]["items"] = any_of(several)
     return Schemas({**dict(zip(structs, found, strict=True)), **PLAIN}, {**components, **SHAPES})
 
 
