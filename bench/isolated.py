@@ -6,6 +6,7 @@ turns, window by window, so that a change of the machine's load meets all of the
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -110,8 +111,8 @@ def _figures(windows: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
         "request_cpu_s": spread([one["cpu_s"] / one["requests"] for one in whole]),
         "requests_per_s": spread([one["requests"] / one["seconds"] for one in whole]),
         "p99_s": spread([one["p99_s"] for one in whole]),
-        "event_cpu_s": spread([one["cpu_s"] / one["events"] for one in stream]),
+        "event_cpu_s": spread([one["cpu_s"] / (one["events"] or math.nan) for one in stream]),
         "events_per_s": spread([one["events"] / one["seconds"] for one in stream]),
-        "events_per_read": spread([one["events"] / one["reads"] for one in stream]),
+        "events_per_read": spread([one["events"] / (one["reads"] or math.nan) for one in stream]),
         "errors": sum(one["errors"] for one in [*whole, *stream]),
     }

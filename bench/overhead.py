@@ -2,8 +2,9 @@
 
 Two parts. Real: the embedded engine on a model of random weights, asked straight and through the
 gateway in turn. Isolated: a mock engine that costs next to nothing behind haneul and behind its
-peers (nginx, vllm-router, sglang-router; --litellm for LiteLLM), so that what is measured is the
-gateway. Everything on loopback, with keys, budgets, rates and the ledger on. About three minutes.
+peers (nginx, vllm-router, sglang-router; --large for LiteLLM and Portkey), so that what is measured
+is the gateway. Everything on loopback, with keys, budgets, rates and the ledger on. About three
+minutes.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="of a window under load")
     parser.add_argument("--model", type=Path, help="a GGUF file instead of random weights")
     parser.add_argument("--no-peers", action="store_true", help="only haneul and the mock")
-    parser.add_argument("--litellm", action="store_true", help="LiteLLM too; a large install")
+    parser.add_argument("--large", action="store_true", help="LiteLLM and Portkey too")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
@@ -101,7 +102,8 @@ def _peers(
     """Every peer that can be had here; the others are named with their reason."""
     wanted = () if arguments.no_peers else peers.PEERS
     found = []
-    for peer in [*wanted, *([peers.LITELLM_PEER] if arguments.litellm else [])]:
+    large = [peers.LITELLM_PEER, peers.PORTKEY_PEER] if arguments.large else []
+    for peer in [*wanted, *large]:
         _say(f"starting {peer.name}")
         try:
             command = peers.install(peer)
@@ -112,7 +114,8 @@ def _peers(
 
 
 def _gateway(peer: Started) -> Gateway:
-    return Gateway(peer.name, processes.tree(peer.pid), {"port": peer.port}, MODEL)
+    to = {"port": peer.port, "headers": peer.headers}
+    return Gateway(peer.name, processes.tree(peer.pid), to, MODEL)
 
 
 def _versions() -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Other gateways in front of the same mock engine: nginx as the floor, routers for language models.
 
 nginx comes as a Debian package unpacked into the cache folder, the routers from PyPI into virtual
-environments there; nothing is installed system-wide. Each gets one worker and its quickest
-settings: no keys, no log of accesses, no buffering of streams.
+environments there, Portkey's gateway from npm; nothing is installed system-wide. Each gets one
+worker and its quickest settings: no keys, no log of accesses, no buffering of streams.
 """
 
 from __future__ import annotations
@@ -53,10 +53,13 @@ class Peer(NamedTuple):
     """How to get one gateway and how to start it."""
 
     name: str
-    package: str  # NAME==VERSION: of PyPI; NAME: of Debian
+    package: str  # NAME==VERSION: of PyPI; NAME@VERSION: of npm; NAME: of Debian
     program: list[str]  # what to start of it
     arguments: Callable[[Path, int, int], list[str]]  # from a scratch folder, its port, the mock's
     install_s: float = INSTALL_S
+    headers: Callable[[int], dict[str, str]] = (
+        lambda _: {}
+    )  # that requests need, from the mock's port
 
 
 class Started(NamedTuple):
@@ -66,6 +69,7 @@ class Started(NamedTuple):
     version: str
     pid: int
     port: int
+    headers: dict[str, str]
 
 
 def cache_folder() -> Path:
@@ -78,7 +82,11 @@ def install(peer: Peer) -> list[str]:
     """The command's first words. Raises RuntimeError with the reason it cannot be had."""
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    get = _from_pypi if "==" in peer.package else _from_debian
+    get = _from_debian
+    if "@" in peer.package:
+        get = _from_npm
+    elif "==" in peer.package:
+        get = _from_pypi
     try:
         return get(peer, folder)
     except (OSError, subprocess.SubprocessError) as cause:
@@ -101,8 +109,9 @@ def start(peer: Peer, command: list[str], upstream: int, scratch: Path) -> Itera
             stderr=log,
         )
         try:
-            _until_answering(peer.name, process, port, folder / "log")
-            yield Started(peer.name, _version(peer, command), process.pid, port)
+            headers = peer.headers(upstream)
+            _until_answering(peer.name, process, port, headers, folder / "log")
+            yield Started(peer.name, _version(peer, command), process.pid, port, headers)
         finally:
             process.terminate()
             try:
@@ -118,19 +127,22 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _until_answering(name: str, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _until_answering(
+    name: str, process: subprocess.Popen[bytes], port: int, headers: dict[str, str], log: Path
+) -> None:
     deadline = time.monotonic() + START_S
-    while _status(port) != 200:
+    while _status(port, headers) != 200:
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"{name} does not answer: {log.read_text()[-500:]}")
         time.sleep(0.05)
 
 
-def _status(port: int) -> int:
+def _status(port: int, headers: dict[str, str]) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     body = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
     try:
-        connection.request("POST", PATH, body, {"content-type": "application/json"})
+        said = {"content-type": "application/json", **headers}
+        connection.request("POST", PATH, body, said)
         return connection.getresponse().status
     except OSError:
         return 0
@@ -160,9 +172,20 @@ def _from_pypi(peer: Peer, folder: Path) -> list[str]:
     return [str(venv / "bin" / peer.program[0]), *peer.program[1:]]
 
 
+def _from_npm(peer: Peer, folder: Path) -> list[str]:
+    name = peer.package.rpartition("@")[0]
+    place = folder / peer.name
+    program = place / "node_modules" / name / peer.program[-1]
+    if not program.exists():
+        place.mkdir(exist_ok=True)
+        npm = ["npm", "install", "--prefix", str(place), "--no-audit", "--no-fund", "--silent"]
+        _do([*npm, peer.package], folder, peer.install_s)
+    return [*peer.program[:-1], str(program)]
+
+
 def _version(peer: Peer, command: list[str]) -> str:
-    if "==" in peer.package:
-        return peer.package.partition("==")[2]
+    if "==" in peer.package or "@" in peer.package:
+        return peer.package.replace("==", "@").rpartition("@")[2]
     said = subprocess.run([*command, "-v"], capture_output=True, text=True, check=True)
     return (said.stdout + said.stderr).strip().rpartition("/")[2]
 
@@ -188,6 +211,15 @@ def _litellm(folder: Path, port: int, upstream: int) -> list[str]:
     return ["--config", "config.yaml", "--host", "127.0.0.1", "--port", str(port)]
 
 
+def _portkey(folder: Path, port: int, upstream: int) -> list[str]:
+    return [f"--port={port}", "--headless"]
+
+
+def _portkey_headers(upstream: int) -> dict[str, str]:
+    host = f"http://127.0.0.1:{upstream}/v1"
+    return {"x-portkey-provider": "openai", "x-portkey-custom-host": host, "authorization": "none"}
+
+
 PEERS = (
     Peer("nginx", "nginx", ["nginx"], _nginx),
     Peer("vllm-router", "vllm-router==0.1.17", ["vllm-router"], _router),
@@ -197,5 +229,13 @@ PEERS = (
         ["python", "-m", "sglang_router.launch_router"],
         _router,
     ),
+)
+PORTKEY_PEER = Peer(
+    "portkey",
+    "@portkey-ai/gateway@1.15.2",
+    ["node", "build/start-server.js"],
+    _portkey,
+    240.0,
+    _portkey_headers,
 )
 LITELLM_PEER = Peer("litellm", "litellm[proxy]==1.106.2", ["litellm"], _litellm, 240.0)
