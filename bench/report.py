@@ -16,7 +16,9 @@ class Spread(NamedTuple):
     high: float
 
     def show(self, digits: int = 0) -> str:
-        """'52 (49–58)'; '52' where there is no range."""
+        """'52 (49–58)'; '52' where there is no range, 'none' where there is no figure."""
+        if math.isnan(self.median):
+            return "none"
         if self.low == self.high:
             return f"{self.median:,.{digits}f}"
         return f"{self.median:,.{digits}f} ({self.low:,.{digits}f}–{self.high:,.{digits}f})"
