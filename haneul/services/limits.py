@@ -91,7 +91,8 @@ class Account:
         """What each budget that holds has left after all that is spent and reserved."""
         if key.limits is not self._limits:
             self._follow(key)
-        windows = self._windows_of(day_of(at_us))
+        day = day_of(at_us)
+        windows = self._windows if day == self._day else self._windows_of(day)
         return [
             Left(limit, limit.amount - windows[at].spent - windows[at].reserved)
             for at, limit in self._money
