@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from haneul.base.wire import Body
 
@@ -44,3 +44,9 @@ class Ask(Struct, frozen=True, kw_only=True):
     shape: Any = None  # makes an engine's body of the one that all would get
     billed: Any = None  # makes its bill, where that is not kept as all others are
     client: Any = None  # what the dialect remembers of the client's own request
+
+
+def answered_by(ask: Ask, model: str) -> Ask:
+    """The same, its client told that another model answers."""
+    named = getattr(ask.client, "answered_by", None)
+    return ask if named is None else structs.replace(ask, client=named(model))

@@ -162,25 +162,25 @@ class Router:
                 seen.setdefault(id(target), (target, place))
         return list(seen.values())
 
-    def scarce(self, name: str) -> list[Target]:
-        """What a route leads to when all is scarce, in its order."""
+    def scarce(self, name: str) -> dict[str, list[Target]]:
+        """What a route leads to when all is scarce, by the models' names, in its order."""
         route = self._targets.routes.get(name)
-        if route is None or not route.scarce:
-            return []
-        found = [target for each in route.scarce for target in self._targets.named(each)]
-        return list({id(target): target for target in found}.values())
+        return {} if route is None else {each: self._targets.named(each) for each in route.scarce}
 
-    def smaller(self, key: Key, ask: Ask) -> Plan | None:
-        """What answers when all is scarce, as far as it is free; None: nothing."""
+    def smaller(self, key: Key, ask: Ask) -> tuple[str, Plan] | None:
+        """The first model that answers when all is scarce and is free; None: there is none."""
         models, now = key.models, self._clock()
         is_whole = models is None or ask.model in models
-        free = [
-            target
-            for target in self.scarce(ask.model)
-            if is_whole or target.model in (models or ())
-            if is_free_at(target) and not target.health.paused_s(now)
-        ]
-        return Plan(free) if free else None
+        for name, targets in self.scarce(ask.model).items():
+            free = [
+                target
+                for target in targets
+                if is_whole or name in (models or ()) or target.model in (models or ())
+                if is_free_at(target) and not target.health.paused_s(now)
+            ]
+            if free:
+                return name, Plan(free)
+        return None
 
     def thinks(self, name: str) -> bool:
         """Whether answers under a name had thoughts of late."""

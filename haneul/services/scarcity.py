@@ -23,7 +23,7 @@ from haneul.base.config import Config
 from haneul.base.errors import Overloaded
 from haneul.base.units import now_us
 from haneul.services import choice, openai, thinking
-from haneul.services.ask import Ask
+from haneul.services.ask import Ask, answered_by
 from haneul.services.call import Call
 from haneul.services.keys import Key
 from haneul.services.limits import Account
@@ -75,7 +75,8 @@ class Scarcity:
 
     def names(self, model: str) -> set[str]:
         """The models that may answer in the place of one."""
-        return {target.model for target in self._router.scarce(model)}
+        every = self._router.scarce(model)
+        return {*every, *(target.model for targets in every.values() for target in targets)}
 
     def ease(self, call: Call, key: Key, ask: Ask, plan: Plan, reason: str) -> Eased:
         """The request as it goes on. Raises Overloaded where the steps end with a refusal."""
@@ -88,7 +89,9 @@ class Scarcity:
                 eased = Eased(bounded, plan._replace(reason=choice.SCARCE_THINKING))
                 taken.append(f"{THINKING}={self._thinking_tokens}")
             elif step == SMALLER and (smaller := self._router.smaller(key, ask)) is not None:
-                eased = eased._replace(plan=smaller._replace(reason=choice.SCARCE_MODEL))
+                name, found = smaller
+                found = found._replace(reason=choice.SCARCE_MODEL)
+                eased = Eased(answered_by(eased.ask, name), found)
                 return self._told(call, eased, [*taken, SMALLER], reason)
             elif step == QUEUE and reason != BUDGET and _may_wait(call, plan):
                 eased = eased._replace(plan=plan._replace(reason=choice.SCARCE_QUEUE))

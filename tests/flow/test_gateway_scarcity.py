@@ -15,6 +15,8 @@ from haneul.testing.engine import Faults
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+MESSAGES = [{"role": "user", "content": "say it"}]
+
 
 def named():
     return f"m-{secrets.token_hex(4)}"
@@ -75,6 +77,28 @@ async def test_a_smaller_model_answers_at_once_and_says_so(scarce_cloud):
     row = await cloud.row(answer.id)
     assert (row.routed, row.model.endswith(small.models[0])) == ("scarce_model", True)
     assert row.cost_nano == cloud.cost(2, 4)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/v1/messages", {"messages": MESSAGES, "max_tokens": 9}),
+        ("/api/chat", {"messages": MESSAGES, "stream": False}),
+        ("/v1/responses", {"input": "hello"}),
+    ],
+)
+async def test_each_kind_of_answer_names_the_model_that_gave_it(scarce_cloud, path, fields):
+    cloud = await scarce_cloud()
+    key = await cloud.make_key()
+    big, small = await cloud.add_engine(own_slots=1), await cloud.add_engine()
+    name = named()
+    await put_route(cloud, name, big.models[0], scarce=small.models)
+    async with busy(cloud, key.secret, name, big):
+        answer = await cloud.ask("POST", path, {"model": name, **fields}, secret=key.secret)
+    assert answer.headers["x-haneul-scarcity"] == "model; reason=busy"
+    assert answer.json()["model"] == small.models[0]
+    answer = await cloud.ask("POST", path, {"model": name, **fields}, secret=key.secret)
+    assert answer.json()["model"] == name
 
 
 async def test_a_key_for_one_member_gets_no_other_model_in_its_place(scarce_cloud):

@@ -54,8 +54,12 @@ _OF_ROLE: dict[str, tuple[type[Any], ...]] = {
 class Client(Struct, frozen=True):
     """What the answer must know of the request."""
 
-    model: str  # as it was asked for
+    model: str  # as it was asked for, unless another answers
     hides_thinking: bool  # thinking.display "omitted"
+
+    def answered_by(self, model: str) -> Client:
+        """As the answer says it where another model gave it."""
+        return msgspec.structs.replace(self, model=model)
 
 
 def read(data: bytes) -> Ask:

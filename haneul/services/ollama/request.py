@@ -46,9 +46,13 @@ _embeddings = decoder(OllamaEmbeddings)
 class Client(Struct, frozen=True):
     """What the answer must know of the request."""
 
-    model: str  # as it was asked for
+    model: str  # as it was asked for, unless another answers
     began_ns: int  # on the monotonic clock, when it was read
     num_ctx: int | None  # tokens of context that were asked for
+
+    def answered_by(self, model: str) -> Client:
+        """As the answer says it where another model gave it."""
+        return msgspec.structs.replace(self, model=model)
 
 
 def read_chat(data: bytes) -> Ask:

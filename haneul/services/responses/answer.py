@@ -30,6 +30,11 @@ class Asked(Struct, frozen=True):
     items: list[Item]  # of this request alone
     chain: list[str]  # the responses that it continues, the oldest first
 
+    def answered_by(self, model: str) -> Asked:
+        """As the answer says it where another model gave it."""
+        request = msgspec.structs.replace(self.request, model=model)
+        return msgspec.structs.replace(self, request=request)
+
 
 class Choice(Struct, frozen=True):
     """An answer, or a chunk of one."""
