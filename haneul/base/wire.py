@@ -210,12 +210,22 @@ def _whole_numbers(value: Any) -> Any:
 def decode(data: bytes, decoder: msgspec.json.Decoder[R]) -> R:
     """One typed reading of a body; raises BadRequest that names the field."""
     try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as cause:
+        return _again(data, decoder, cause)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+        raise BadRequest(f"The request body is not valid JSON: {cause}") from cause
+
+
+def _again(data: bytes, decoder: msgspec.json.Decoder[R], error: msgspec.ValidationError) -> R:
+    """The reading where only numbers were spelled otherwise. Raises BadRequest."""
+    try:
         return lenient(data, decoder)
     except msgspec.ValidationError as cause:
         reason, _, path = str(cause).partition(" - at `")
         param = path.rpartition("$")[2].rstrip("`").lstrip(".") or _missing(reason)
         where = f"'{param}': " if param else ""
-        raise BadRequest(f"Invalid {where}{reason}.", param=param or None) from cause
+        raise BadRequest(f"Invalid {where}{reason}.", param=param or None) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
         raise BadRequest(f"The request body is not valid JSON: {cause}") from cause
 

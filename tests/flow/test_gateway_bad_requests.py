@@ -68,6 +68,17 @@ BAD = {
     "max_tokens 23 digits": ({"max_tokens": 10**22}, {400}, "max_tokens"),
     "max_tokens 3.7": ({"max_tokens": 3.7}, {400}, "max_tokens"),
     "max_tokens a text": ({"max_tokens": "5"}, {400}, "max_tokens"),
+    "max_tokens 5.0, then no JSON": (b'{"model":"echo","max_tokens":5.0,', {400}, None),
+    "max_tokens 5.0, then 100,000 deep": (
+        b'{"model":"echo","max_tokens":5.0,"messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        {400},
+        None,
+    ),
+    "max_tokens 5.0, then 900 deep": (
+        b'{"model":"echo","max_tokens":5.0,"messages":' + b"[" * 900 + b"]" * 900 + b"}",
+        {400},
+        None,
+    ),
     "two lengths": (
         {"max_tokens": 5, "max_completion_tokens": 6},
         {400},
