@@ -1,7 +1,7 @@
 """Clients that would not fit beside the tests' own packages: each in an environment of its own.
 
-They are locked by hash in tests/clients/NAME.lock, made of NAME.in as requirements.lock is (its first
-lines say how), and kept in the user's cache folder, one for each lock: installed once.
+They are locked by hash in tests/clients/NAME.lock, made of NAME.in as requirements.lock is (its
+first lines say how), and kept in the user's cache folder, one for each lock: installed once.
 """
 
 from __future__ import annotations
