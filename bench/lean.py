@@ -18,6 +18,7 @@ from typing import Any
 import uvloop
 
 from haneul.base.config import load
+from haneul.base.garbage import settle
 from haneul.base.ids import new_id
 from haneul.base.units import now_us, parse_money
 from haneul.cloud import Cloud
@@ -79,6 +80,7 @@ async def serve(mock_port: int, home: Path, *, counts: bool) -> None:
                 connection, pepper, f"bench-{os.getpid()}", UNREACHED, actor="bench"
             )
         )
+        settle()
         if counts:
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, Calls().say)
         print(json.dumps({"port": cloud.port, "pid": os.getpid(), "key": made.secret}), flush=True)

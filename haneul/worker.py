@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from haneul.base import places
 from haneul.base.config import LOOPBACK, Config
+from haneul.base.garbage import settle
 from haneul.base.lifeline import die_with_parent
 from haneul.base.log import logger, open_log
 from haneul.listener import Listener, room_for
@@ -98,6 +99,7 @@ async def run(orders: Orders) -> None:
     loop.add_reader(sys.stdin.fileno(), _lifeline)
     async with AsyncExitStack() as stack:
         await _open(stack, orders)
+        settle()
         os.write(sys.stdout.fileno(), UP)
         await stop.wait()
     log.info("worker_stopped", number=orders.number)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from haneul.base import places
 from haneul.base.config import Config
+from haneul.base.garbage import settle
 from haneul.base.log import open_log
 from haneul.base.units import parse_money
 from haneul.cli import screen
@@ -72,6 +73,7 @@ async def _run(settings: Config, out: Console, *, as_json: bool) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     began = time.monotonic()
     async with Cloud(settings) as cloud:
+        settle()
         screen.greeting(out, cloud)
         start = asyncio.create_task(_start(cloud, out, began, as_json=as_json))
         stopped = asyncio.create_task(stop.wait())
