@@ -10,7 +10,7 @@ import pytest
 from client_places import python_of
 from scripted_engine import scripted_engine
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow, pytest.mark.timeout(300)]
 
 MODELS = """\
 - model_id: sky

@@ -115,6 +115,7 @@ async def test_no_key_a_foreign_page_and_an_unknown_version_are_refused(cloud, k
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # the first time its client is installed
 @pytest.mark.parametrize(("lock", "major"), [("mcp", "2"), ("mcp_old", "1")])
 async def test_the_protocols_own_client_lists_chats_and_counts(cloud, key, lock, major):
     engine = await cloud.add_engine(words=["blue", "sky", "over"])

@@ -8,7 +8,7 @@ import json
 import pytest
 from client_places import CLIENTS, python_of
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 async def test_an_older_client_chats_generates_embeds_and_lists(cloud, key):
