@@ -45,7 +45,7 @@ ALIVE_MAX = 3  # engines that stay loaded at a time
 QUIET_WITHIN_S = 30.0
 DISTURBED_MAX = 2  # rounds that are repeated because others worked meanwhile
 BUDGET_S, FULL_BUDGET_S = 60.0, 600.0  # after which no further setup is begun
-FORMATS = 2  # the stage of the weights' formats
+FORMATS = 3  # the stage of the weights' formats
 SCORES_S, FULL_SCORES_S = 15.0, 120.0  # for the quality of one setup
 LATE = "not tried: the time of the search was up"
 log = logger("tune")
@@ -125,9 +125,9 @@ class Search:
         scope, full = self._scope, self._scope.is_full
         stages: list[Callable[[Setup], Sequence[Setup]]] = [
             lambda _: scope.kernels,
+            lambda best: axes.further_setups(best, self._kernel_of(best), is_full=full),
             lambda best: axes.thread_setups(best, scope.cores, is_full=full),
             lambda best: axes.format_setups(best, scope.formats),
-            lambda best: axes.further_setups(best, self._kernel_of(best), is_full=full),
         ]
         budget_s = FULL_BUDGET_S if full else BUDGET_S
         for number, stage in enumerate(stages):
