@@ -248,12 +248,11 @@ class Gateway:
     async def _ask(self, request: Request, target: Target) -> Reply:
         """Hands the request to the engine. Raises what the engine refused it with."""
         ask, cap = request.ask, request.bill.completion_max
-        body = openai.upstream_body(ask, target.upstream_model, completion_max=cap)
+        model, is_each = target.upstream_model, target.engine == EMBEDDED
+        body = openai.upstream_body(ask, model, completion_max=cap, is_each=is_each)
         if ask.shape is not None:
             body = ask.shape(body, target)
         headers = self._headers(request, target)
-        if ask.is_stream and target.engine == EMBEDDED:
-            body = openai.each_usage(body)
         reply = await target.transport.send("POST", ask.route.path, body=body, headers=headers)
         if reply.status == 200:
             return reply if ask.heard is None else ask.heard(reply)

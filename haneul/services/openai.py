@@ -133,23 +133,22 @@ def prompt_max(ask: Ask, context_tokens: int | None) -> int:
     return min(by_bytes, context_tokens * max(ask.answers, ask.prompts))
 
 
-def upstream_body(ask: Ask, model: str, *, completion_max: int | None) -> bytes:
-    """The body for the engine: its name for the model, usage always asked for, a cap if any."""
+def upstream_body(
+    ask: Ask, model: str, *, completion_max: int | None, is_each: bool = False
+) -> bytes:
+    """The body for the engine: its name for the model, usage always asked for, a cap if any.
+
+    `is_each`: exact counts in every chunk of a stream, as the embedded engine gives.
+    """
     changes: dict[str, Any] = {"model": model}
     if ask.is_stream:
         options = msgspec.json.decode(ask.body.fields.get("stream_options", b"{}")) or {}
-        changes["stream_options"] = {**options, "include_usage": True}
+        each = {"continuous_usage_stats": True} if is_each else {}
+        changes["stream_options"] = {**options, "include_usage": True, **each}
     if completion_max is not None:
         name = "max_completion_tokens" if ask.route is CHAT else "max_tokens"
         changes[name] = completion_max
     return ask.body.replace(**changes)
-
-
-def each_usage(body: bytes) -> bytes:
-    """The body again, asking for exact counts in every chunk, as the embedded engine gives."""
-    fields = Body(body)
-    options = msgspec.json.decode(fields.fields["stream_options"])
-    return fields.replace(stream_options={**options, "continuous_usage_stats": True})
 
 
 class WholeChoice(Struct, frozen=True):

@@ -10,13 +10,16 @@ from haneul.base.errors import (
     BadRequest,
     EngineFailed,
     HaneulError,
+    NotFound,
     Overloaded,
     RateLimited,
+    UnsupportedValue,
 )
 from haneul.services.remote import Reply
 from haneul.services.targets import Target
 
 CODE = re.compile(r"[\w.-]{1,64}")  # the ledger keeps an engine's code, but no prose of it
+NO_ADDRESS = (NotFound.code, None)  # as haneul's own engines say it
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -37,6 +40,8 @@ def engine_error(reply: Reply, data: bytes, target: Target) -> HaneulError:
         said = msgspec.json.decode(target.transport.without_key(data), type=_ErrorBody).error
     except (msgspec.DecodeError, UnicodeDecodeError):
         said = _Error()
+    if reply.status == 404 and (not said.message or (said.code, said.param) == NO_ADDRESS):
+        return UnsupportedValue("The engine of this model cannot do that.", param="model")
     if reply.status in (400, 404, 413, 415, 422, 501):
         error: HaneulError = BadRequest(said.message or None, param=said.param)
         code = str(said.code or "")

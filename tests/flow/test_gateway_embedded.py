@@ -59,6 +59,21 @@ async def test_whole_and_streamed_answers_are_billed_the_same(cloud, key, served
     assert first.prompt_tokens == second.prompt_tokens
 
 
+@pytest.mark.parametrize("address", ["images/generations", "audio/speech", "audio/transcriptions"])
+async def test_a_model_of_text_is_no_model_of_pictures_or_sound(cloud, key, served, address):
+    said = {"model": served.model, "prompt": "a cloud", "input": "a cloud"}
+    body, kind = json.dumps(said).encode(), "application/json"
+    if address == "audio/transcriptions":
+        parts = (f'name="model"\r\n\r\n{served.model}', 'name="file"; filename="a"\r\n\r\nRIFF')
+        body = b"".join(f"--b\r\ncontent-disposition: form-data; {p}\r\n".encode() for p in parts)
+        body, kind = body + b"--b--\r\n", "multipart/form-data; boundary=b"
+    fields = {"secret": key.secret, "content-type": kind}
+    answer = await cloud.ask("POST", f"/v1/{address}", body, **fields)
+    error = answer.json()["error"]
+    assert (answer.status, error["code"], error["param"]) == (400, "unsupported_value", "model")
+    assert (await cloud.rows(key.key.id))[-1].cost_nano == 0
+
+
 @pytest.mark.parametrize("count", [1, 20])
 async def test_a_hang_up_is_billed_by_the_engines_own_count(cloud, key, served, count):
     stream = await cloud.client(key.secret).chat.completions.create(
