@@ -95,7 +95,9 @@ async def test_what_is_not_offered_is_an_error_of_the_protocol(cloud, key, metho
 
 
 async def test_what_is_no_message_is_400_and_what_is_not_done_here_405(cloud, key):
-    for body in (b"{", b"[]", {"jsonrpc": "1.0", "method": "ping"}, {"method": "ping"}):
+    answer = await cloud.ask("POST", "/mcp", b"{", secret=key.secret)
+    assert (answer.status, answer.json()["error"]["code"]) == (400, -32700)
+    for body in (b"[]", {"jsonrpc": "1.0", "method": "ping"}, {"method": "ping"}):
         answer = await cloud.ask("POST", "/mcp", body, secret=key.secret)
         assert answer.status == 400, body
         assert answer.json()["error"]["code"] == -32600

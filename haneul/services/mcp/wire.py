@@ -56,12 +56,21 @@ class Refused(Exception):
         super().__init__(message)
 
 
+class NotJson(BadRequest):
+    """A body that cannot be read at all."""
+
+
 _messages = msgspec.json.Decoder(McpMessage)
 
 
 def read(data: bytes) -> McpMessage:
-    """The message in a body. Raises BadRequest."""
-    return strict.read(data, _messages)
+    """The message in a body. Raises NotJson, and BadRequest for what is no message."""
+    try:
+        return strict.read(data, _messages)
+    except BadRequest as error:
+        if isinstance(error.__cause__, msgspec.ValidationError):
+            raise
+        raise NotJson(error.message) from error
 
 
 def params(message: McpMessage, kind: type[T]) -> T:
@@ -94,8 +103,8 @@ class Errors:
     """Errors of HTTP as the protocol's clients read them; the code of haneul stands in `data`."""
 
     def body(self, error: HaneulError, request_id: str) -> bytes:
-        is_theirs = isinstance(error, BadRequest)
-        code = INVALID_REQUEST if is_theirs else INTERNAL
+        code = INVALID_REQUEST if isinstance(error, BadRequest) else INTERNAL
+        code = PARSE_ERROR if isinstance(error, NotJson) else code
         facts = {"code": error.code, "param": error.param, "request_id": request_id}
         return failure(None, code, error.message, facts)
 
