@@ -150,7 +150,7 @@ class NotFound(HaneulError):
 
 
 class ModelNotFound(NotFound):
-    """There is no such model here. See GET /v1/models.
+    """There is no such model here, or it has no such address. See GET /v1/models.
 
     The message names the nearest ones that the key may use.
     """

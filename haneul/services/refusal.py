@@ -10,10 +10,10 @@ from haneul.base.errors import (
     BadRequest,
     EngineFailed,
     HaneulError,
+    ModelNotFound,
     NotFound,
     Overloaded,
     RateLimited,
-    UnsupportedValue,
 )
 from haneul.services.remote import Reply
 from haneul.services.targets import Target
@@ -41,7 +41,7 @@ def engine_error(reply: Reply, data: bytes, target: Target) -> HaneulError:
     except (msgspec.DecodeError, UnicodeDecodeError):
         said = _Error()
     if reply.status == 404 and (not said.message or (said.code, said.param) == NO_ADDRESS):
-        return UnsupportedValue("The engine of this model cannot do that.", param="model")
+        return ModelNotFound("The engine of this model cannot do that.", param="model")
     if reply.status in (400, 404, 413, 415, 422, 501):
         error: HaneulError = BadRequest(said.message or None, param=said.param)
         code = str(said.code or "")

@@ -70,7 +70,7 @@ async def test_a_hang_up_frees_the_engine_and_is_billed_for_what_was_sent(cloud,
     ):
         request_id = answer.headers["x-request-id"]
         read = b""
-        while b"w5" not in read:
+        while b'"w5 "' not in read:
             read += await answer.content.readany()
     await cloud.until(lambda: engine.seen.hang_ups == 1, what="the engine is left")
     row = await cloud.row(request_id)

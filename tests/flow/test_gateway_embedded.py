@@ -70,7 +70,7 @@ async def test_a_model_of_text_is_no_model_of_pictures_or_sound(cloud, key, serv
     fields = {"secret": key.secret, "content-type": kind}
     answer = await cloud.ask("POST", f"/v1/{address}", body, **fields)
     error = answer.json()["error"]
-    assert (answer.status, error["code"], error["param"]) == (400, "unsupported_value", "model")
+    assert (answer.status, error["code"], error["param"]) == (404, "model_not_found", "model")
     assert (await cloud.rows(key.key.id))[-1].cost_nano == 0
 
 
