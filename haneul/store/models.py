@@ -22,6 +22,7 @@ class ModelRow(Struct, frozen=True, kw_only=True):
     shape: str
     pulled_us: int
     removed_us: int | None = None
+    revision: str | None = None  # of the hub; None: pulled before there were any
 
 
 def put(connection: Connection, row: ModelRow) -> None:

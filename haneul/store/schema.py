@@ -2,8 +2,8 @@
 
 Identifiers, times (UTC microseconds, `_us`) and money (integer nano-units, `_nano`) are made above
 the store and kept as given. Deletions are states. `request`, `chip_hour`, `price`, `measurement`,
-`trial`, `tuning`, `invoice`, `invoice_line` and `audit` are append-only: triggers refuse every
-UPDATE and DELETE (see migrations), but for acts of the audit that are long past.
+`trial`, `tuning`, `invoice`, `invoice_line`, `audit` and some of the hub are append-only: triggers
+refuse every UPDATE and DELETE (see migrations), but for acts of the audit that are long past.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from sqlalchemy import (
 )
 
 from haneul.store.batch_tables import tables as batch_tables
+from haneul.store.hub_tables import APPEND_ONLY as HUB_APPEND_ONLY
+from haneul.store.hub_tables import tables as hub_tables
 
 metadata = MetaData()
 
 APPEND_ONLY = (
     *("request", "chip_hour", "price", "measurement", "trial", "tuning", "audit"),
     *("invoice", "invoice_line"),
+    *HUB_APPEND_ONLY,
 )
 
 tenant = Table(
@@ -202,6 +205,7 @@ model = Table(
     Column("shape", Text, nullable=False),  # JSON of chips.shape.Shape
     Column("pulled_us", BigInteger, nullable=False),
     Column("removed_us", BigInteger),
+    Column("revision", Text),  # of the hub; NULL: pulled before there were any
 )
 
 price = Table(
@@ -394,3 +398,5 @@ response = Table(
 )
 
 file, batch, batch_line = batch_tables(metadata)
+
+hub = hub_tables(metadata)

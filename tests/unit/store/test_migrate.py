@@ -37,6 +37,9 @@ ROW = {
     " NULL, NULL, 2)",
     "invoice_line": "INSERT INTO invoice_line VALUES ('a', 'i', 1, 'k', 'm', 'e', 'p', 1, 2, 3, 4,"
     " 5, 6)",
+    "alias_move": "INSERT INTO alias_move VALUES ('a', 'm', 'prod', 'r', 'me', 2)",
+    "derivation": "INSERT INTO derivation VALUES ('a', 'c', 'p', 'merged', '{}', '{}', NULL, 2)",
+    "quality": "INSERT INTO quality VALUES ('a', 'c', 'p', 's', '{}', 2)",
     "audit": "INSERT INTO audit (id, at_us, actor, action, subject) VALUES ('a', 4102444800000000,"
     " 'me', 'did', 'that')",
 }
