@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: up test check format docs install dev clean
+.PHONY: up test check format docs schema install dev clean
 
 up: $(VENV)/.installed ## install, then start the cloud
 	@$(BIN)/haneul up $(ARGS)
@@ -33,6 +33,9 @@ format: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev ## docs/cli.md from the commands' own help, docs/reference from the code
 	@$(BIN)/python tests/cli_reference.py > docs/cli.md
 	@$(BIN)/python tests/api_reference.py
+
+schema: $(VENV)/.installed-dev ## what an empty SQLite file gets, after a migration was added
+	@$(BIN)/python tests/newest_schema.py > haneul/store/newest.sql
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,6 +18,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from haneul.base.errors import AlreadyRunning, CommandError, Unavailable
+from haneul.store import fresh
 from haneul.store.migrate import migrate
 
 T = TypeVar("T")
@@ -96,6 +97,7 @@ def open_database(url: str, home: Path) -> Database:
     except SQLAlchemyError as cause:
         raise CommandError(f"database_url cannot be used: {_reason(cause)}") from cause
     try:
+        fresh.fill(engine)
         migrate(engine)
     except SQLAlchemyError as cause:
         engine.dispose()

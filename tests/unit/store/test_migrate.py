@@ -13,8 +13,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from haneul.base.errors import CommandError
-from haneul.store import migrate, schema
+from haneul.store import fresh, migrate, schema
 from haneul.store.database import open_database
+from tests.newest_schema import migrated
 
 ROW_DAY = 2  # since 1970, of the request below
 ROW = {
@@ -56,6 +57,21 @@ def test_an_empty_database_gets_the_whole_schema(database):
         differences = compare_metadata(context, schema.metadata)
         assert migrate.version(connection) == migrate.HEAD
     assert differences == []
+
+
+def test_an_empty_file_gets_what_the_migrations_make_of_one():
+    """`make schema` writes it down anew."""
+    assert fresh.FILE.read_text() == migrated()
+
+
+def test_an_empty_file_needs_no_library_of_migrations(tmp_path):
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from haneul.store.database import open_database\n"
+        "open_database('', Path(sys.argv[1])).close()\n"
+        "assert 'alembic' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
 
 
 def test_opening_again_changes_nothing(new_url, tmp_path):
