@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
+from typing import Any
 
-import aiohttp
 import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from haneul import __version__
+from haneul.base import http
 from haneul.base.units import NANO, show_bytes, show_duration, show_money
 from haneul.chips.chip import Chip
 from haneul.chips.cost import HourCost, Price
@@ -169,27 +172,16 @@ async def first_answer(out: Console, cloud: Cloud, secret: str, question: str, t
         "stream_options": {"include_usage": True},
     }
     began = time.monotonic()
-    words = Words(out)
-    async with (
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as web,
-        web.post(
-            f"{cloud.base_url}/chat/completions",
-            data=msgspec.json.encode(body),
-            headers={"authorization": f"Bearer {secret}"},
-        ) as answer,
-    ):
-        usage = None
-        async for line in answer.content:
-            if not line.removeprefix(b"data: ").startswith(b"{"):
-                continue
-            event = msgspec.json.decode(line.removeprefix(b"data: "))
+    words, usage = Words(out), None
+    async with asyncio.timeout(ANSWER_S), await _ask(cloud, secret, body) as answer:
+        async for event in _events(answer):
             if "error" in event:
                 out.print(f"[red]{escape(event['error']['message'])}[/]", end="")
             usage = event.get("usage") or usage
             for choice in event.get("choices", []):
                 text = choice["delta"].get("content") or ""
                 words.write(text)
-        request_id = answer.headers.get("x-request-id", "unknown")
+        request_id = answer.headers.get(b"x-request-id", b"unknown").decode()
     words.end()
     seconds = time.monotonic() - began
     out.print("\n")
@@ -199,6 +191,26 @@ async def first_answer(out: Console, cloud: Cloud, secret: str, question: str, t
             f"  [dim]{usage['prompt_tokens']} tokens in, {usage['completion_tokens']} out, "
             f"{show_duration(seconds)}, {cost}; haneul trace {request_id}[/]"
         )
+
+
+async def _ask(cloud: Cloud, secret: str, body: dict[str, Any]) -> http.Reply:
+    """As a client would, over the public port."""
+    to = http.address(cloud.base_url)
+    headers = {"authorization": f"Bearer {secret}"}
+    data = msgspec.json.encode(body)
+    return await cloud.client.send(to, "POST", "/chat/completions", body=data, headers=headers)
+
+
+async def _events(answer: http.Reply) -> AsyncIterator[dict[str, Any]]:
+    """The events of a stream; an error that came instead counts as one."""
+    rest = b""
+    async for data in answer.chunks():
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            if (text := line.removeprefix(b"data: ")).startswith(b"{"):
+                yield msgspec.json.decode(text)
+    if rest.startswith(b"{"):
+        yield msgspec.json.decode(rest)
 
 
 class Words:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import Connection
@@ -15,9 +15,7 @@ from haneul.base.units import now_us
 from haneul.chips.shape import Shape
 from haneul.models.blobs import Blobs
 from haneul.models.catalogue import load
-from haneul.models.fetch import Fetcher
 from haneul.models.progress import OnProgress
-from haneul.models.pull import Pulled, pull
 from haneul.models.reference import parse, show
 from haneul.models.shape import shape_of
 from haneul.store import audit
@@ -25,6 +23,9 @@ from haneul.store import models as queries
 from haneul.store.audit import Who
 from haneul.store.database import Database
 from haneul.store.models import ModelRow
+
+if TYPE_CHECKING:
+    from haneul.models.pull import Pulled
 
 
 def name_of(text: str) -> str:
@@ -51,6 +52,10 @@ async def ensure(
     reference = parse(text)
     if row is not None and reference.kind != "file" and await asyncio.to_thread(_is_here, row):
         return row
+    # Loaded with the first pull: what speaks https takes 12 MB, which serving does not need.
+    from haneul.models.fetch import Fetcher
+    from haneul.models.pull import pull
+
     async with Fetcher() as fetcher:
         pulled = await pull(
             load().resolve(text), blobs=Blobs(folder), fetcher=fetcher, on_progress=on_progress

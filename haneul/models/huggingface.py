@@ -17,8 +17,8 @@ from msgspec import Struct, field
 from haneul.base.errors import FetchFailed
 from haneul.models.fetch import Fetcher
 from haneul.models.offer import Listed, Offer, Part, choose
+from haneul.models.piece import Piece
 from haneul.models.reference import Reference
-from haneul.models.transfer import Piece
 
 PUBLIC = "https://huggingface.co"
 

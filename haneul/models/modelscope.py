@@ -15,8 +15,8 @@ from msgspec import Struct
 from haneul.base.errors import FetchFailed
 from haneul.models.fetch import Fetcher
 from haneul.models.offer import Listed, Offer, Part, choose
+from haneul.models.piece import Piece
 from haneul.models.reference import Reference
-from haneul.models.transfer import Piece
 
 PUBLIC = "https://modelscope.cn"
 

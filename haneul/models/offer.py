@@ -9,8 +9,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from haneul.base.errors import BadRequest, FetchFailed
+from haneul.models.piece import Piece
 from haneul.models.reference import QUANT, Reference
-from haneul.models.transfer import Piece
 
 SPLIT = re.compile(r"-\d{5}-of-(\d{5})\.gguf$", re.IGNORECASE)
 PREFERRED_QUANT = "Q4_K_M"  # what others also take when nothing is said

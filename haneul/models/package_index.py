@@ -23,9 +23,9 @@ from msgspec import Struct, field
 from haneul.base.errors import FetchFailed
 from haneul.models.fetch import Fetcher, Text
 from haneul.models.offer import Offer, Part
+from haneul.models.piece import Piece
 from haneul.models.pip_settings import PipSettings, pip_settings
 from haneul.models.reference import Reference
-from haneul.models.transfer import Piece
 
 JSON = "application/vnd.pypi.simple.v1+json"
 ACCEPT = f"{JSON}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"

@@ -11,7 +11,8 @@ from haneul.models.huggingface import HuggingFace
 from haneul.models.modelscope import ModelScope
 from haneul.models.offer import Offer, Part, Wanted
 from haneul.models.package_index import PackageIndex
-from haneul.models.transfer import Piece, WrongBytes
+from haneul.models.piece import Piece
+from haneul.models.transfer import WrongBytes
 
 ASK_S = 4.0  # for a hub among several to answer
 ASK_ALONE_S = 15.0  # when there is nobody else to ask

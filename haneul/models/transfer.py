@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
@@ -25,6 +25,7 @@ from msgspec import Struct
 from haneul.base.errors import CommandError, FetchFailed
 from haneul.base.units import show_bytes
 from haneul.models.fetch import Fetcher
+from haneul.models.piece import Piece
 
 WRITE_BYTES = 1 << 20
 SYNC_BYTES = 64 << 20
@@ -35,15 +36,6 @@ SPARE_BYTES = 64 << 20  # left free on the disk
 P = ParamSpec("P")
 T = TypeVar("T")
 OnBytes = Callable[[int, int | None], None]  # bytes so far, bytes in all if known
-
-
-class Piece(Struct, frozen=True, kw_only=True):
-    """A file on a server; what is known of it beforehand is held against what comes."""
-
-    url: str
-    bytes: int | None = None
-    sha256: str = ""
-    credentials: Mapping[str, str] = {}
 
 
 class Arrived(Struct, frozen=True):

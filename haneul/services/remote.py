@@ -1,7 +1,7 @@
 """Engines elsewhere: any URL that speaks the OpenAI protocol, a vLLM next door or a paid provider.
 
-Plain http goes through the small client of `base.http`; https through aiohttp, which knows TLS and
-proxies. Both give the same Reply.
+Plain http goes through the small client of `base.http`; https through `tls`. Both give the same
+Reply.
 """
 
 from __future__ import annotations
@@ -10,17 +10,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Protocol, Self
-from urllib.parse import urlsplit
-
-import aiohttp
 
 from haneul.base import http
-from haneul.base.errors import CommandError, EngineFailed, EngineUnavailable
+from haneul.base.errors import CommandError
 
 Headers = Mapping[str, str]
 NO_HEADERS: Headers = MappingProxyType({})
 KEY_MAX_BYTES = 4096
-HEAD_S = 600.0  # the gateway's own deadlines are shorter; this one only bounds a leak
 
 
 class Reply(Protocol):
@@ -78,96 +74,15 @@ class PlainTransport:
         return await self._client.send(self._to, method, path, body=body, headers=all_headers)
 
     def without_key(self, data: bytes) -> bytes:
-        return _without_key(data, self._headers)
+        return without_key(data, self._headers)
 
     @property
     def server(self) -> tuple[str, int] | None:
         return (self._to.host, self._to.port) if not self._to.uds else None
 
 
-class TlsReply:
-    """An aiohttp answer in the shape of Reply."""
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self.status = response.status
-        self.headers = {name.lower(): value for name, value in response.raw_headers}
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        try:
-            async for data in self._response.content.iter_any():
-                yield data
-        except (aiohttp.ClientError, TimeoutError) as cause:
-            raise http.Disconnected() from cause
-
-    async def pump(self, take: Callable[[bytes], None], reader: http.Reader) -> None:
-        async for data in self.chunks():
-            take(data)
-            if reader.is_stalled:
-                await reader.drained()
-
-    async def read(self, limit_bytes: int = 64 << 20) -> bytes:
-        parts, size = [], 0
-        async for data in self.chunks():
-            parts.append(data)
-            size += len(data)
-            if size > limit_bytes:
-                raise EngineFailed("The engine's answer is larger than this gateway takes.")
-        return b"".join(parts)
-
-    def abort(self) -> None:
-        self._response.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.abort()
-
-
-class TlsTransport:
-    """Over https."""
-
-    def __init__(
-        self, session: aiohttp.ClientSession, url: str, headers: dict[str, str] | None = None
-    ) -> None:
-        self._session = session
-        self._url = url.rstrip("/")
-        self._headers = headers or {}
-
-    async def send(
-        self, method: str, path: str, *, body: bytes = b"", headers: Headers = NO_HEADERS
-    ) -> Reply:
-        all_headers = {"content-type": "application/json", **self._headers, **headers}
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=http.CONNECT_S, sock_read=HEAD_S)
-        try:
-            response = await self._session.request(
-                method,
-                self._url + path,
-                data=body or None,
-                headers=all_headers,
-                timeout=timeout,
-                allow_redirects=False,  # the provider's key goes to the address that was given
-            )
-        except (TimeoutError, aiohttp.ClientError, OSError) as cause:
-            raise EngineUnavailable("The provider cannot be reached.", retry_after_s=5) from cause
-        return TlsReply(response)
-
-    def without_key(self, data: bytes) -> bytes:
-        return _without_key(data, self._headers)
-
-    @property
-    def server(self) -> tuple[str, int] | None:
-        parts = urlsplit(self._url)
-        return (parts.hostname or "", parts.port or 443)
-
-
-def _without_key(data: bytes, headers: Headers) -> bytes:
+def without_key(data: bytes, headers: Headers) -> bytes:
+    """The same without the bearer key of the headers."""
     key = headers.get("authorization", "").removeprefix("Bearer ").encode()
     return data.replace(key, b"[key]") if key else data
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import aiohttp
 import msgspec
 from msgspec import Struct, field
 
@@ -24,11 +23,14 @@ from haneul.services.gate import Gate
 from haneul.services.health import Health
 from haneul.services.leaders import Leaders
 from haneul.services.prices import Rates, rates_of
-from haneul.services.remote import PlainTransport, TlsTransport, Transport, read_key_file
+from haneul.services.remote import Headers, PlainTransport, Transport, read_key_file
 from haneul.services.replica import READY, Replica
 from haneul.services.routes import Route
 from haneul.store.engines import EngineRow
 from haneul.store.prices import PriceRow
+
+if TYPE_CHECKING:
+    from haneul.services.tls import Connections
 
 log = logger("targets")
 
@@ -142,7 +144,7 @@ class Targets:
     def __init__(self, client: http.Client, aliases: Mapping[str, str] | None = None) -> None:
         self._client = client
         self._aliases = aliases or {}  # other names of the catalogue for its models
-        self._session: aiohttp.ClientSession | None = None
+        self._tls: Connections | None = None
         self._embedded: dict[str, Target] = {}
         self._remote: dict[str, list[Target]] = {}  # by engine
         self._rows: dict[str, EngineRow] = {}
@@ -247,22 +249,23 @@ class Targets:
     def _transport(self, row: EngineRow) -> Transport:
         headers = read_key_file(row.key_file)
         if row.url.startswith("https://"):
-            if self._session is None:
-                self._session = aiohttp.ClientSession(
-                    trust_env=True,
-                    auto_decompress=True,
-                    cookie_jar=aiohttp.DummyCookieJar(),
-                    connector=aiohttp.TCPConnector(limit=REMOTE_INSIDE_MAX),
-                )
-            return TlsTransport(self._session, row.url, headers)
+            return self._secured(row.url, headers)
         return PlainTransport(self._client, http.address(row.url), headers)
+
+    def _secured(self, url: str, headers: Headers) -> Transport:
+        if self._tls is None:
+            # Loaded with the first provider: aiohttp takes 12 MB, which engines next door do not.
+            from haneul.services.tls import Connections
+
+            self._tls = Connections(most=REMOTE_INSIDE_MAX)
+        return self._tls.to(url, headers)
 
     async def aclose(self) -> None:
         """Stops every replica and closes the provider connections."""
         replicas = [target.replica for target in self._embedded.values() if target.replica]
         await asyncio.gather(*(replica.stop() for replica in replicas))
-        if self._session is not None:
-            await self._session.close()
+        if self._tls is not None:
+            await self._tls.aclose()
 
 
 Prices = tuple[PriceRow | None, tuple[PriceRow, ...]]  # in force, and those to come

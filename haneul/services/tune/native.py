@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -18,12 +17,8 @@ import msgspec
 from msgspec import Struct
 
 from haneul.base import places
-from haneul.base.errors import CommandError, FetchFailed
+from haneul.base.errors import CommandError
 from haneul.models import lock
-from haneul.models.blobs import file_sha256
-from haneul.models.fetch import Fetcher
-from haneul.models.package_index import PackageIndex
-from haneul.models.transfer import discard, transfer
 from haneul.services.replica import environment
 from haneul.services.tune.setup import LIBRARY_FILE
 
@@ -68,36 +63,24 @@ async def ensure_build(home: Path, chip: str, *, jobs: int, on_progress: OnProgr
     await asyncio.to_thread(lambda: folder.parent.mkdir(parents=True, exist_ok=True))
     async with lock.hold(folder.parent / "build.lock", on_wait=lambda: None):
         await _run("--check", on_progress=on_progress)
-        source = await _source(folder.parent, on_progress)
+        source = folder.parent / f"source-{VERSION}.tar.gz"
+        await _fetch(source, on_progress)
         await _run(str(source), str(folder), "--jobs", str(jobs), on_progress=on_progress)
     await asyncio.to_thread(source.unlink)
     return folder
 
 
-async def _source(folder: Path, on_progress: OnProgress) -> Path:
-    """The source archive with its known hash, in the folder."""
-    kept = folder / f"source-{VERSION}.tar.gz"
-    if await asyncio.to_thread(lambda: kept.is_file() and file_sha256(kept) == SHA256):
-        return kept
-    on_progress(Progress("fetching"))
-    async with Fetcher() as fetcher:
-        part = await PackageIndex(fetcher, os.environ).find_source(PACKAGE, VERSION)
-        if part.path is not None:  # it lies on this machine
-            await asyncio.to_thread(shutil.copyfile, part.path, kept)
-        elif part.piece is not None:
-            piece = msgspec.structs.replace(part.piece, sha256=SHA256)
-            arrived = await transfer(
-                fetcher,
-                piece,
-                folder,
-                on_bytes=lambda done, all: on_progress(Progress("fetching", done, all or 0)),
-            )
-            await asyncio.to_thread(arrived.path.replace, kept)
-            await asyncio.to_thread(discard, piece, folder)
-    if await asyncio.to_thread(file_sha256, kept) != SHA256:
-        await asyncio.to_thread(kept.unlink)
-        raise FetchFailed(f"The source of {PACKAGE} {VERSION} does not have its known SHA-256.")
-    return kept
+async def _fetch(source: Path, on_progress: OnProgress) -> None:
+    # Loaded for a build: what speaks https takes 12 MB, which a gateway does not need.
+    from haneul.models import source_archive
+
+    await source_archive.fetch(
+        PACKAGE,
+        VERSION,
+        sha256=SHA256,
+        to=source,
+        on_bytes=lambda done, all: on_progress(Progress("fetching", done, all or 0)),
+    )
 
 
 async def _run(*arguments: str, on_progress: OnProgress) -> None:
