@@ -15,8 +15,9 @@ import msgspec
 from msgspec import Struct, field
 
 from haneul.base.errors import FetchFailed
+from haneul.models.choice import choose
 from haneul.models.fetch import Fetcher
-from haneul.models.offer import Listed, Offer, Part, choose
+from haneul.models.offer import Listed, Offer, Offered, Part
 from haneul.models.piece import Piece
 from haneul.models.reference import Reference
 
@@ -66,19 +67,23 @@ class HuggingFace:
             model = msgspec.convert(answer, _Model)
         except msgspec.ValidationError as cause:
             raise FetchFailed(f"Hugging Face answered something unknown: {cause}.") from cause
-        file = choose([_listed(entry) for entry in model.siblings], reference)
-        place = f"{self._base}/{reference.name}/resolve/{quote(model.sha)}/{quote(file.path)}"
-        piece = Piece(
-            url=place, bytes=file.bytes, sha256=file.sha256, credentials=self._credentials
-        )
+        choice = choose([_listed(entry) for entry in model.siblings], reference)
         return Offer(
             source=self.name,
             revision=model.sha,
-            parts=(Part(piece=piece, bytes=file.bytes),),
-            sha256=file.sha256,
-            bytes=file.bytes,
+            format=choice.format,
+            files=tuple(self._offered(reference, model.sha, file) for file in choice.files),
             licence=_licence(model),
+            left_out=choice.left_out,
         )
+
+    def _offered(self, reference: Reference, commit: str, file: Listed) -> Offered:
+        place = f"{self._base}/{reference.name}/resolve/{quote(commit)}/{quote(file.path)}"
+        piece = Piece(
+            url=place, bytes=file.bytes, sha256=file.sha256, credentials=self._credentials
+        )
+        part = Part(piece=piece, bytes=file.bytes)
+        return Offered(path=file.path, parts=(part,), sha256=file.sha256, bytes=file.bytes)
 
 
 def _listed(entry: _Sibling) -> Listed:

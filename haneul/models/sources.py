@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from urllib.parse import unquote, urlsplit
+
+from msgspec.structs import replace
 
 from haneul.base.errors import BadRequest, FetchFailed
 from haneul.models.fetch import Fetcher
 from haneul.models.huggingface import HuggingFace
 from haneul.models.modelscope import ModelScope
-from haneul.models.offer import Offer, Part, Wanted
+from haneul.models.offer import Offer, Offered, Part, Wanted
 from haneul.models.package_index import PackageIndex
 from haneul.models.piece import Piece
 from haneul.models.transfer import WrongBytes
@@ -52,23 +55,28 @@ class Sources:
             case "modelscope":
                 return await self._modelscope.find(first)
             case "url":
-                piece = Piece(url=first.name, bytes=wanted.bytes, sha256=wanted.sha256)
-                part = Part(piece=piece, bytes=wanted.bytes)
-                return Offer(source="url", revision="", parts=(part,), bytes=wanted.bytes)
+                return _from_url(first.name, wanted)
         raise BadRequest(f"A model cannot be fetched from a {first.kind}.", param="model")
+
+
+def _from_url(url: str, wanted: Wanted) -> Offer:
+    piece = Piece(url=url, bytes=wanted.bytes, sha256=wanted.sha256)
+    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    file = Offered(path=name, parts=(Part(piece=piece, bytes=wanted.bytes),), bytes=wanted.bytes)
+    return Offer(source="url", revision="", files=(file,))
 
 
 def _pinned(offer: Offer, wanted: Wanted) -> Offer:
     """The offer with what is pinned; one that says otherwise of itself is refused at once."""
-    promises = (("SHA-256", offer.sha256, wanted.sha256), ("size", offer.bytes, wanted.bytes))
+    if not wanted.sha256 and wanted.bytes is None:
+        return offer
+    if len(offer.files) != 1:
+        raise WrongBytes(f"{offer.source} has several files where one was pinned.")
+    file = offer.files[0]
+    promises = (("SHA-256", file.sha256, wanted.sha256), ("size", file.bytes, wanted.bytes))
     for what, theirs, ours in promises:
         if theirs and ours and theirs != ours:
             raise WrongBytes(f"{offer.source} has a file of another {what} than the pinned one.")
-    return Offer(
-        source=offer.source,
-        revision=offer.revision,
-        parts=offer.parts,
-        sha256=wanted.sha256 or offer.sha256,
-        bytes=wanted.bytes or offer.bytes,
-        licence=offer.licence,
-    )
+    sha256, size = wanted.sha256 or file.sha256, wanted.bytes or file.bytes
+    pinned = replace(file, sha256=sha256, bytes=size)
+    return replace(offer, files=(pinned,))

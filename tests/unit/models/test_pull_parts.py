@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haneul.base.errors import BadRequest, FetchFailed
-from haneul.models.offer import Listed, Offer, choose
+from haneul.models.choice import choose
+from haneul.models.offer import Listed, Offer
 from haneul.models.pip_settings import PipSettings, pip_settings
 from haneul.models.progress import Meter, Progress
 from haneul.models.pull import pull
@@ -46,7 +47,7 @@ FILES = [
     ],
 )
 def test_tag_or_name_chooses_one_file(text, path):
-    assert choose(FILES, parse(text)).path == path
+    assert [file.path for file in choose(FILES, parse(text)).files] == [path]
 
 
 @pytest.mark.parametrize("text", ["hf:o/r:Q4_K", "hf:o/r:Q3_K", "hf:o/r:other.gguf", "hf:o/r:F16"])
@@ -55,10 +56,10 @@ def test_file_that_is_not_there_is_answered_with_those_that_are(text):
         choose(FILES, parse(text))
 
 
-def test_split_file_and_repository_without_models_are_refused_by_name():
-    with pytest.raises(BadRequest, match="split into 3 files"):
+def test_split_file_that_lacks_a_part_and_repository_without_models_are_refused_by_name():
+    with pytest.raises(FetchFailed, match=r"lacks Q8_0/m-Q8_0-00003-of-00003.gguf"):
         choose(FILES, parse("hf:o/r:Q8_0"))
-    with pytest.raises(FetchFailed, match="no GGUF files"):
+    with pytest.raises(FetchFailed, match="neither GGUF files nor safetensors"):
         choose(FILES[:2], parse("hf:o/r"))
 
 
@@ -66,7 +67,7 @@ async def answer(name, after_s, error=None):
     await asyncio.sleep(after_s)
     if error:
         raise error
-    return Offer(source=name, revision="", parts=())
+    return Offer(source=name, revision="", files=())
 
 
 async def order(*asks):
