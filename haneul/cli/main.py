@@ -5,56 +5,41 @@ from __future__ import annotations
 import click
 
 from haneul import __version__
-from haneul.cli import (
-    audit,
-    budgets,
-    chips,
-    doctor,
-    engines,
-    hub,
-    invoices,
-    keys,
-    models,
-    prices,
-    routes,
-    rules,
-    running,
-    talk,
-    tenants,
-    tune,
-    up,
-    usage,
+from haneul.cli.late import Commands
+
+COMMANDS = Commands(  # and the modules that have them
+    {
+        "up": "up",
+        "pull": "models",
+        "run": "talk",
+        "chat": "talk",
+        "ps": "running",
+        "stop": "running",
+        "ls": "models",
+        "rm": "models",
+        "models": "hub",
+        "keys": "keys",
+        "tenants": "tenants",
+        "users": "tenants",
+        "budgets": "budgets",
+        "prices": "prices",
+        "invoices": "invoices",
+        "engines": "engines",
+        "routes": "routes",
+        "rules": "rules",
+        "usage": "usage",
+        "trace": "usage",
+        "audit": "audit",
+        "chips": "chips",
+        "tune": "tune",
+        "doctor": "doctor",
+    }
 )
 
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    commands=[
-        up.up,
-        models.pull,
-        talk.run,
-        talk.chat,
-        running.ps,
-        running.stop,
-        models.ls,
-        models.rm,
-        hub.models,
-        keys.keys,
-        tenants.tenants,
-        tenants.users,
-        budgets.budgets,
-        prices.prices,
-        invoices.invoices,
-        engines.engines,
-        routes.routes,
-        rules.rules,
-        usage.usage,
-        usage.trace,
-        audit.audit,
-        chips.chips,
-        tune.tune,
-        doctor.doctor,
-    ],
+    commands=COMMANDS,
 )
 @click.version_option(__version__, prog_name="haneul", message="%(prog)s %(version)s")
 def haneul() -> None:
