@@ -342,6 +342,7 @@ trial = Table(
     Column("loss_mid", BigInteger),
     Column("loss_high", BigInteger),
     Column("created_us", BigInteger, nullable=False),
+    Column("long_milli", BigInteger),
     Index("trial_of_tuning", "tuning_id"),
 )
 

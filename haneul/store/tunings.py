@@ -39,6 +39,7 @@ class TrialRow(Struct, frozen=True, kw_only=True):
     loss_mid: int | None = None
     loss_high: int | None = None
     created_us: int  # when it was begun
+    long_milli: int | None = None  # tok/s of one stream behind a long text that is in memory
 
 
 class TuningRow(Struct, frozen=True, kw_only=True):
