@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 
 from haneul.api import Api
 from haneul.base.config import LOOPBACK
-from haneul.base.errors import MethodNotAllowed, NotAllowed, NotFound
+from haneul.base.errors import MethodNotAllowed, NotFound
 from haneul.openapi.addresses import methods_at
 from haneul.services.call import Call
 from haneul.services.chat import Gateway
 from haneul.services.dialect import Errors
 from haneul.services.dialects import Dialects
+from haneul.services.loopback import check_loopback
 
 Handler = Callable[[Call], Awaitable[None]]
 
@@ -65,15 +65,6 @@ class Server:
         """On loopback only loopback names are answered: a foreign name is DNS rebinding."""
         if self._only_loopback and not call.is_local:
             check_loopback(call.headers.get(b"host", b""))
-
-
-@lru_cache(maxsize=64)
-def check_loopback(header: bytes) -> None:
-    """Raises NotAllowed for a host's name that leads elsewhere."""
-    host = header.decode("latin-1").lower()
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-    if name not in LOOPBACK:
-        raise NotAllowed("This cloud answers to loopback names only.")
 
 
 def _below(path: str, routes: dict[str, dict[str, Handler]]) -> str:

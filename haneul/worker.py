@@ -27,13 +27,13 @@ from haneul.base.lifeline import die_with_parent
 from haneul.base.log import logger, open_log
 from haneul.listener import Listener, room_for
 from haneul.parts import Parts, open_parts
-from haneul.server import check_loopback
 from haneul.services import dialects
 from haneul.services.call import FAIL_S, Call
 from haneul.services.chat import Gateway
 from haneul.services.dialect import Errors
 from haneul.services.dialects import Dialects
 from haneul.services.flights import PAGES_EACH, Flights
+from haneul.services.loopback import check_loopback
 from haneul.services.replays import HEADER as IDEMPOTENCY
 from haneul.services.responses.dialect import Responses
 from haneul.services.responses.kept import Kept

@@ -27,7 +27,7 @@ def test_the_cloud_loads_no_heavy_library(module):
 
 def test_a_worker_loads_what_answers_requests_and_no_more():
     modules = loaded("import haneul.worker")
-    assert not modules & {*HEAVY, *LATE, "haneul.api", "haneul.cli", "haneul.services.roster"}
+    assert not modules & {*HEAVY, *LATE, "haneul.api", "haneul.cli", "haneul.openapi"}
 
 
 def test_the_command_loads_no_other_than_the_one_that_is_asked_for():
