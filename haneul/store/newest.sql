@@ -3,7 +3,7 @@ CREATE TABLE alembic_version (
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO "alembic_version" VALUES('0010');
+INSERT INTO "alembic_version" VALUES('0011');
 
 CREATE TABLE alias_move (
 	id TEXT NOT NULL, 
@@ -387,7 +387,7 @@ CREATE TABLE trial (
 	loss_low BIGINT, 
 	loss_mid BIGINT, 
 	loss_high BIGINT, 
-	created_us BIGINT NOT NULL, 
+	created_us BIGINT NOT NULL, long_milli BIGINT, 
 	PRIMARY KEY (id)
 );
 
