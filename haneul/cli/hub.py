@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from haneul.cli import models as files
+from haneul.cli import revisions
 
 models = click.Group(
     "models",
     help="The hub of this installation: find, pull, derive and share models.",
-    commands=[files.pull, files.ls, files.rm],
+    commands=[revisions.revisions, revisions.alias, revisions.withdraw, revisions.lineage],
 )

@@ -91,6 +91,11 @@ def set_model(name: str, as_json: bool, **wanted: str | None) -> None:
     help="What such an answer costs of its price, 0 to 1; without: nothing.",
 )
 @guard_option
+@click.option(
+    "--quality-loss-max",
+    metavar="SHARE",
+    help="By how much a derivative's perplexity may have grown, as 2%; 'none': no limit.",
+)
 @scarcity_option
 @scarcity_budget_option
 @json_option

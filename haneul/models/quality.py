@@ -50,5 +50,5 @@ def loss_of(text: str) -> float:
     except ValueError:
         share = -1.0
     if not 0 <= share <= 10:
-        raise BadRequest(f"'{text[:32]}' is no loss of quality: 0% to 1000%.", param="quality_loss")
+        raise BadRequest(f"'{text[:32]}' is no loss of quality: 0% to 1000%.", param="quality_loss_max")
     return share

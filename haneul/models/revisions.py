@@ -141,18 +141,19 @@ def point(
     )
     queries.move(connection, row)
     subject = f"{model}@{alias}"
-    audit.note(connection, actor, "alias.move", subject, row.revision, before=before)
+    was, now = ({"revision": each} for each in (before, row.revision))
+    audit.note(connection, actor, "alias.move", subject, before=was, after=now)
 
 
 def check_served(connection: Connection, row: RevisionRow) -> None:
     """Raises NotAllowed for a derivative that nobody measured against its parent."""
     edges = queries.parents(connection, row.id)
-    if any(edge.relation in quality.MEASURED for edge in edges):
-        if loss(connection, row.id) is None:
-            raise NotAllowed(
-                f"{named(row)} was made of another model and not measured against it: "
-                f"haneul models measure {named(row)}"
-            )
+    is_made = any(edge.relation in quality.MEASURED for edge in edges)
+    if is_made and loss(connection, row.id) is None:
+        raise NotAllowed(
+            f"{named(row)} was made of another model and not measured against it: "
+            f"haneul models measure {named(row)}"
+        )
 
 
 def loss(connection: Connection, revision: str) -> float | None:
@@ -171,6 +172,16 @@ def loss(connection: Connection, revision: str) -> float | None:
         ratio = 1 + quality.read(row.measures).loss
         losses.append(ratio * (1 + (loss(connection, parent) or 0.0)) - 1)
     return max(losses, default=None)
+
+
+def losses(connection: Connection) -> dict[str, float]:
+    """The loss of every measured derivative, by the digest of its weights; the worst counts."""
+    found: dict[str, float] = {}
+    for row in queries.every(connection):
+        lost = loss(connection, row.id)
+        if lost is not None:
+            found[row.digest] = max(lost, found.get(row.digest, 0.0))
+    return found
 
 
 def derived(

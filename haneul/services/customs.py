@@ -55,6 +55,8 @@ class Customs:
         names = {way.ask.model}
         for target in way.plan.targets:
             names |= {target.model, target.upstream_model}
+        kept = self._rules.lossless(key.tenant_id, way.plan.targets)
+        way = way._replace(plan=_only(way.plan, kept))
         names |= self._scarcity.names(way.ask.model)  # so that no smaller model goes round a rule
         if (kind := self._rules.guard(key.tenant_id, names)) is not None:
             way = await self._guarded(call, kind, way)

@@ -21,6 +21,7 @@ from haneul.base.units import now_us
 from haneul.chips.chip import Chip
 from haneul.chips.footprint import footprint
 from haneul.chips.shape import Shape
+from haneul.models import serving
 from haneul.models.hub import shape
 from haneul.services.affinity import mark
 from haneul.services.gate import Gates
@@ -29,7 +30,7 @@ from haneul.services.prices import PriceList, read_prices
 from haneul.services.remote import PlainTransport
 from haneul.services.remotes import Remotes
 from haneul.services.replica import FAILED, READY, STOPPED, Replica, Spec
-from haneul.services.routes import Route, route_of
+from haneul.services.routes import Member, Route, route_of
 from haneul.services.specs import spec_of
 from haneul.services.targets import EMBEDDED, Target, Targets
 from haneul.services.tune import axes
@@ -117,13 +118,12 @@ class Roster:
         self._setups = known.setups
         wanted = {row.name: row for row in known.models}
         for target in [target for target in self._targets.every() if target.replica]:
-            row = wanted.get(target.model)
-            if row is None or row.digest != target.digest:
+            if target.model not in wanted:
                 await self._drop(target)
         for row in known.models:
             target_here = self._targets.embedded(row.name) or self._add(row)
             self._follow_setup(target_here, row)
-            found, target_here.upcoming = known.prices.of(row.name, EMBEDDED)
+            found, target_here.upcoming = _price(known.prices, row)
             target_here.price = found or target_here.price or await self._priced(row)
         self._targets.set_remote(
             known.engines,
@@ -141,7 +141,6 @@ class Roster:
 
     def _add(self, row: ModelRow) -> Target:
         target = self._target(row, number=1)
-        self.shapes[row.name] = shape(row)
         self._targets.put_embedded(target)
         return target
 
@@ -149,6 +148,7 @@ class Roster:
         """A model with the setup that holds for it now, its engine not started yet."""
         config = self._config
         spec = self._spec(row)
+        self.shapes[row.name] = shape(row)
         replica = Replica(
             spec,
             client=self._client,
@@ -188,7 +188,7 @@ class Roster:
         )
 
     def _follow_setup(self, target: Target, row: ModelRow) -> None:
-        """Takes over a setup that was chosen meanwhile: at once where no engine runs."""
+        """Takes over a setup or a file that was chosen meanwhile: at once where no engine runs."""
         assert target.replica is not None
         spec = self._spec(row)
         if spec == target.replica.spec or row.name in self._changing:
@@ -268,4 +268,14 @@ def read_store(connection: Connection) -> Known:
     models = model_queries.every(connection)
     engines = engine_queries.every(connection)
     routes = [route_of(row) for row in route_queries.every(connection)]
+    pointed = serving.routes(connection).items()
+    routes += [Route(alias, [Member(model)], []) for alias, model in pointed]
     return Known(models, engines, read_prices(connection, at_us=now_us()), {}, routes)
+
+
+def _price(prices: PriceList, row: ModelRow) -> tuple[PriceRow | None, tuple[PriceRow, ...]]:
+    """The price of a model, and those to come; a pinned revision costs what its model does."""
+    found, upcoming = prices.of(row.name, EMBEDDED)
+    if found is None and not upcoming and row.revision and "@" in row.name:
+        return prices.of(row.name.rpartition("@")[0], EMBEDDED)
+    return found, upcoming

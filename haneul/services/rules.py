@@ -7,6 +7,7 @@
     keep_alive_s   of a model: how long its embedded engine is kept without requests; 0: for ever
     scarcity       of a key or a tenant: what is tried when all is busy (see services.scarcity)
     scarcity_budget  of these: the share of a budget from which on what is left is scarce too
+    quality_loss_max  of a tenant: by how much a derivative's perplexity may have grown, as a share
 
 A model's rule holds for requests of that name, be it a route's, and for every engine that serves
 the model under it. Where several hold, the strictest does.
@@ -15,14 +16,17 @@ the model under it. Where several hold, the strictest does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from haneul.base.errors import BadRequest, HaneulError
+from haneul.base.errors import BadRequest, HaneulError, NotAllowed
 from haneul.base.log import logger
 from haneul.base.units import MILLION, now_us
+from haneul.models import revisions
+from haneul.models.quality import loss_of
+from haneul.services.targets import Target
 from haneul.store import audit, cached
 from haneul.store import rules as queries
 from haneul.store.audit import Who
@@ -37,6 +41,7 @@ KEEP_MOST_S = 31_536_000
 THINKING, SMALLER, QUEUE, BATCH, REFUSE = "thinking", "model", "queue", "batch", "refuse"
 STEPS = (THINKING, SMALLER, QUEUE, BATCH, REFUSE)  # when all is busy, in their ordinary order
 GUARDS = ("mask", "refuse")  # the stricter last
+LOSS = "quality_loss_max"
 NAMES = {
     "thinking_max": (KEY, MODEL),
     "cache": (TENANT,),
@@ -45,6 +50,7 @@ NAMES = {
     "keep_alive_s": (MODEL,),
     "scarcity": (KEY, TENANT),
     "scarcity_budget": (KEY, TENANT),
+    LOSS: (TENANT,),
 }
 log = logger("rules")
 
@@ -63,6 +69,7 @@ class Rules:
         self.is_empty = True
         self._database = database
         self._of: dict[tuple[str, str, str], str] = {}
+        self._losses: dict[str, float] = {}  # of derivatives by digest, where a rule asks for it
         self._follower: asyncio.Task[None] | None = None
 
     async def follow(self) -> None:
@@ -72,7 +79,7 @@ class Rules:
 
     async def refresh(self) -> None:
         """What the store says now."""
-        rows = await self._database.ask(queries.every)
+        rows, self._losses = await self._database.ask(_read)
         self._of = {(row.owner_kind, row.owner_id, row.name): row.value for row in rows}
         self.is_empty = not self._of
 
@@ -125,6 +132,30 @@ class Rules:
         found = {self._of.get((MODEL, model, "guard")) for model in models}
         found.add(self._of.get((TENANT, tenant_id, "guard")))
         return next((kind for kind in reversed(GUARDS) if kind in found), None)
+
+    def lossless(self, tenant_id: str, targets: Sequence[Target]) -> list[Target]:
+        """The targets whose weights lost no more than the tenant allows; all where none is said.
+
+        Raises NotAllowed where none is left.
+        """
+        most = self._of.get((TENANT, tenant_id, LOSS))
+        if most is None:
+            return list(targets)
+        kept = [each for each in targets if self._losses.get(each.digest or "", 0.0) <= float(most)]
+        if not kept:
+            lost = min(self._losses[each.digest or ""] for each in targets)
+            raise NotAllowed(
+                f"This model's perplexity grew by {lost:.1%} when it was derived from its parent; "
+                f"the tenant allows {float(most):.1%}."
+            )
+        return kept
+
+
+def _read(connection: Connection) -> tuple[list[RuleRow], dict[str, float]]:
+    """Every rule, and the losses of derivatives where some tenant bounds them."""
+    rows = queries.every(connection)
+    is_asked = any(row.name == LOSS for row in rows)
+    return rows, revisions.losses(connection) if is_asked else {}
 
 
 def decide(
@@ -213,4 +244,5 @@ _CHECKS: dict[str, Callable[[str], str]] = {
     "guard": _one_of("guard", GUARDS),
     "keep_alive_s": _seconds,
     "scarcity": _ladder,
+    LOSS: lambda value: f"{loss_of(value):g}",
 }

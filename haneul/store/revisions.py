@@ -132,6 +132,16 @@ def aliases(connection: Connection, model: str) -> dict[str, str]:
     return {alias: revision for alias, revision in held.items() if revision is not None}
 
 
+def every_alias(connection: Connection) -> dict[tuple[str, str], str]:
+    """What each alias of each model points at now, by model and alias."""
+    table = schema.hub.alias_move
+    held: dict[tuple[str, str], str | None] = {}
+    newest = (table.c.created_us.desc(), table.c.id.desc())
+    for row in all_rows(connection, select(table).order_by(*newest), AliasRow):
+        held.setdefault((row.model, row.alias), row.revision)
+    return {name: revision for name, revision in held.items() if revision is not None}
+
+
 def derive(connection: Connection, row: DerivationRow) -> None:
     """Notes what was made of what."""
     connection.execute(insert(schema.hub.derivation), [msgspec.structs.asdict(row)])
