@@ -72,11 +72,13 @@ async def open_parts(
     await rules.follow()
     cached = Answers(database, room_bytes=config.cache_max_bytes, age_s=config.cache_age_s)
     stack.push_async_callback(cached.aclose)
+    keyring = Keyring(database, read_pepper(config.home))
+    stack.push_async_callback(keyring.aclose)
     outside = Outside(config, metrics=metrics, database=database, ledger=ledger, targets=targets)
     stack.push_async_callback(outside.aclose)
     router = Router(targets, spill_wait_s=config.spill_wait_s)
     gateway = outside.gateway(
-        keyring=Keyring(database, read_pepper(config.home)),
+        keyring=keyring,
         sessions=Sessions(),
         accounts=shared.accounts(database) if shared else Accounts(database, ledger.flush),
         targets=targets,

@@ -1,41 +1,57 @@
 """Verifying the key of a request: cheaply, freshly, without blocking the event loop.
 
 A key seen before is recognised by the SHA-256 of its text and believed for one second; then its
-row is read again, so that a revocation or a changed budget takes effect within that second.
+row is read again, so that a revocation or a changed budget takes effect within that second. A key
+that is in use is read again before that, between requests, so that none waits for it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import math
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 import msgspec
 
-from haneul.base.errors import NotAllowed, NotAuthenticated
+from haneul.base.errors import HaneulError, NotAllowed, NotAuthenticated
+from haneul.base.log import logger
 from haneul.services import standing
 from haneul.services.budgets import check_app
 from haneul.services.keys import Key, matches, split
 from haneul.store.database import Database
 
 FRESH_S = 1.0
+RENEW_S = 0.5  # after which a request has its key's row read, once it is on its way
+AFTER_S = 0.01  # for that request to have the processor for itself
 REMEMBERED_MAX = 10_000
+log = logger("keyring")
 
 
 class Keyring:
     """The keys seen lately."""
 
-    def __init__(self, database: Database, pepper: bytes) -> None:
+    def __init__(
+        self, database: Database, pepper: bytes, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._database = database
         self._pepper = pepper
+        self._clock = clock
         self._seen: OrderedDict[bytes, tuple[float, Key]] = OrderedDict()
+        self._renewing: dict[bytes, asyncio.Task[None]] = {}
 
     async def verify(self, text: str) -> Key:
         """The live key of that text. Raises NotAuthenticated, saying which of all reasons."""
         mark = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
         seen = self._seen.get(mark)
-        if seen is not None and time.monotonic() - seen[0] <= FRESH_S:
+        age_s = math.inf if seen is None else self._clock() - seen[0]
+        if seen is not None and age_s <= FRESH_S:
             key = seen[1]
+            if age_s > RENEW_S and mark not in self._renewing:
+                renewing = asyncio.create_task(self._renew(mark, text), name="key")
+                self._renewing[mark] = renewing
         else:
             key = await self._freshly(mark, text)
         if not key.is_live:
@@ -46,17 +62,37 @@ class Keyring:
     async def _freshly(self, mark: bytes, text: str) -> Key:
         """Reads the key's row; those who come meanwhile go by what was known."""
         if (seen := self._seen.get(mark)) is not None:
-            self._seen[mark] = (time.monotonic(), seen[1])
+            self._seen[mark] = (self._clock(), seen[1])
         try:
             key = await self._look_up(text)
         except NotAuthenticated:
             self._seen.pop(mark, None)
             raise
-        self._seen[mark] = (time.monotonic(), key)
+        self._seen[mark] = (self._clock(), key)
         self._seen.move_to_end(mark)
         if len(self._seen) > REMEMBERED_MAX:
             self._seen.popitem(last=False)
         return key
+
+    async def _renew(self, mark: bytes, text: str) -> None:
+        """Reads a row before it has to be; whoever needs it then is told what cannot be read."""
+        try:
+            await asyncio.sleep(AFTER_S)
+            began = self._clock()
+            key = await self._look_up(text)
+            self._seen[mark] = (began, key)
+        except NotAuthenticated:
+            self._seen.pop(mark, None)
+        except HaneulError as error:
+            log.warning("key_not_read", reason=error.message)
+        finally:
+            del self._renewing[mark]
+
+    async def aclose(self) -> None:
+        """Stops reading."""
+        for task in (running := list(self._renewing.values())):
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
     async def _look_up(self, text: str) -> Key:
         key_id, secret = split(text)
