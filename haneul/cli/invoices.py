@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from haneul.base.errors import BadRequest
-from haneul.base.units import now_us, parse_money, show_money, show_time
+from haneul.base.units import MILLION, now_us, parse_money, show_money, show_time
 from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.show import print_json, print_table
 from haneul.cli.tenants import tenant_option
@@ -22,7 +22,7 @@ from haneul.store.invoices import LineRow
 
 COLUMNS = (
     *("KEY", "MODEL", "ENGINE", "PRICE", ">REQUESTS", ">PROMPT", ">CACHED", ">ANSWER"),
-    *(">REASONING", ">COST"),
+    *(">REASONING", ">BESIDE TOKENS", ">COST"),
 )
 
 
@@ -140,8 +140,21 @@ def _row(line: LineRow, names: dict[str, str], currency: str) -> tuple[str, ...]
         f"{line.cached_tokens:,}",
         f"{line.completion_tokens:,}",
         f"{line.reasoning_tokens:,}",
+        _beside(line),
         show_money(line.cost_nano, currency),
     )
+
+
+def _beside(line: LineRow) -> str:
+    """What else than tokens the line is for, each with its unit."""
+    if line.audio_us is None:
+        return "unknown"
+    said = (
+        (line.audio_us, f"{line.audio_us / MILLION:,.1f} s of sound"),
+        (line.images, f"{line.images:,} pictures"),
+        (line.characters, f"{line.characters:,} characters"),
+    )
+    return ", ".join(text for quantity, text in said if quantity)
 
 
 invoices = click.Group(

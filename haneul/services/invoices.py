@@ -19,7 +19,7 @@ from haneul.store import audit
 from haneul.store import invoices as queries
 from haneul.store import tenants as tenant_queries
 from haneul.store.audit import Who
-from haneul.store.invoices import COUNTED, InvoiceRow, LineRow, SumRow
+from haneul.store.invoices import COUNTED, QUANTITIES, InvoiceRow, LineRow, SumRow
 
 REASON_MAX = 200
 MEASURED = ("requests", *COUNTED)
@@ -131,9 +131,7 @@ def missing_of(used: list[SumRow], invoiced: list[SumRow]) -> list[SumRow]:
     found = []
     for each in used:
         known = before.get(_group(each))
-        left = {
-            name: getattr(each, name) - (getattr(known, name) if known else 0) for name in MEASURED
-        }
+        left = {name: _left(each, known, name) for name in (*MEASURED, *QUANTITIES)}
         if any(left.values()):
             key_id, model, engine, price_id, currency = _group(each)
             found.append(
@@ -143,10 +141,16 @@ def missing_of(used: list[SumRow], invoiced: list[SumRow]) -> list[SumRow]:
                     engine=engine,
                     price_id=price_id,
                     currency=currency,
-                    **left,
+                    **left,  # type: ignore[arg-type]
                 )
             )
     return found
+
+
+def _left(used: SumRow, invoiced: SumRow | None, name: str) -> int | None:
+    """What is not invoiced yet; None where nobody noted how much of it was."""
+    before = 0 if invoiced is None else getattr(invoiced, name)
+    return None if before is None else getattr(used, name) - before
 
 
 def said(head: InvoiceRow) -> str:
@@ -172,7 +176,7 @@ def _line(head: InvoiceRow, position: int, each: SumRow) -> LineRow:
         model=each.model,
         engine=each.engine,
         price_id=each.price_id,
-        **{name: getattr(each, name) for name in MEASURED},
+        **{name: getattr(each, name) for name in (*MEASURED, *QUANTITIES)},
     )
 
 

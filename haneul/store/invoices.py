@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import BigInteger, Connection, func, insert, select
+from sqlalchemy import BigInteger, Connection, case, func, insert, select
 
 from haneul.store import schema
 from haneul.store.rows import all_rows, one_row
 
 COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cost_nano")
+QUANTITIES = {"audio_us": "audio_us", "images": "image", "characters": "character"}  # their units
 
 
 class InvoiceRow(Struct, frozen=True, kw_only=True):
@@ -43,6 +44,9 @@ class LineRow(Struct, frozen=True, kw_only=True):
     completion_tokens: int = 0
     reasoning_tokens: int = 0
     cost_nano: int = 0
+    audio_us: int | None = 0  # None: unknown, of what was invoiced before it was noted
+    images: int | None = 0
+    characters: int | None = 0
 
 
 class SumRow(Struct, frozen=True, kw_only=True):
@@ -59,6 +63,9 @@ class SumRow(Struct, frozen=True, kw_only=True):
     completion_tokens: int
     reasoning_tokens: int
     cost_nano: int
+    audio_us: int | None = 0
+    images: int | None = 0
+    characters: int | None = 0
 
 
 def sums(connection: Connection, tenant_id: str, *, since_us: int, until_us: int) -> list[SumRow]:
@@ -70,6 +77,12 @@ def sums(connection: Connection, tenant_id: str, *, since_us: int, until_us: int
             *groups,
             func.count().label("requests"),
             *(func.sum(column[name]).cast(BigInteger).label(name) for name in COUNTED),
+            *(
+                func.sum(case((column.unit == unit, func.coalesce(column.units, 0)), else_=0))
+                .cast(BigInteger)
+                .label(name)
+                for name, unit in QUANTITIES.items()
+            ),
         )
         .where(
             column.tenant_id == tenant_id,
@@ -92,6 +105,12 @@ def invoiced(connection: Connection, tenant_id: str, month: str) -> list[SumRow]
             *groups,
             func.sum(line.requests).cast(BigInteger).label("requests"),
             *(func.sum(line[name]).cast(BigInteger).label(name) for name in COUNTED),
+            *(
+                case((func.count(line[name]) == func.count(), func.sum(line[name])))
+                .cast(BigInteger)
+                .label(name)
+                for name in QUANTITIES
+            ),
         )
         .join_from(schema.invoice_line, schema.invoice, line.invoice_id == head.id)
         .where(head.tenant_id == tenant_id, head.month == month, head.kind == "invoice")

@@ -3,7 +3,7 @@ CREATE TABLE alembic_version (
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO "alembic_version" VALUES('0011');
+INSERT INTO "alembic_version" VALUES('0012');
 
 CREATE TABLE alias_move (
 	id TEXT NOT NULL, 
@@ -169,7 +169,7 @@ CREATE TABLE invoice_line (
 	cached_tokens BIGINT NOT NULL, 
 	completion_tokens BIGINT NOT NULL, 
 	reasoning_tokens BIGINT NOT NULL, 
-	cost_nano BIGINT NOT NULL, 
+	cost_nano BIGINT NOT NULL, audio_us BIGINT, images BIGINT, characters BIGINT, 
 	PRIMARY KEY (id)
 );
 

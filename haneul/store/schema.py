@@ -23,6 +23,7 @@ from sqlalchemy import (
 from haneul.store.batch_tables import tables as batch_tables
 from haneul.store.hub_tables import APPEND_ONLY as HUB_APPEND_ONLY
 from haneul.store.hub_tables import tables as hub_tables
+from haneul.store.invoice_tables import tables as invoice_tables
 
 metadata = MetaData()
 
@@ -88,41 +89,6 @@ replay = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("created_us", BigInteger, nullable=False),
     Index("replay_by_age", "created_us", "bytes"),
-)
-
-invoice = Table(
-    "invoice",  # append-only; a correction is a credit note, which is an invoice of its own
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("tenant_id", Text, nullable=False),
-    Column("number", Integer, nullable=False),  # 1, 2, 3 … of each tenant, without gaps
-    Column("kind", Text, nullable=False),  # invoice, credit
-    Column("month", Text, nullable=False),  # 2026-11, UTC
-    Column("currency", Text, nullable=False),
-    Column("total_nano", BigInteger, nullable=False),  # negative for a credit note
-    Column("of_number", Integer),  # the invoice that a credit note corrects
-    Column("reason", Text),
-    Column("issued_us", BigInteger, nullable=False),
-    Index("invoice_number", "tenant_id", "number", unique=True),
-)
-
-invoice_line = Table(
-    "invoice_line",  # append-only
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("invoice_id", Text, nullable=False),
-    Column("position", Integer, nullable=False),
-    Column("key_id", Text),
-    Column("model", Text),
-    Column("engine", Text),
-    Column("price_id", Text),
-    Column("requests", BigInteger, nullable=False),
-    Column("prompt_tokens", BigInteger, nullable=False),
-    Column("cached_tokens", BigInteger, nullable=False),
-    Column("completion_tokens", BigInteger, nullable=False),
-    Column("reasoning_tokens", BigInteger, nullable=False),
-    Column("cost_nano", BigInteger, nullable=False),
-    Index("line_of_invoice", "invoice_id", "position", unique=True),
 )
 
 key = Table(
@@ -399,5 +365,7 @@ response = Table(
 )
 
 file, batch, batch_line = batch_tables(metadata)
+
+invoice, invoice_line = invoice_tables(metadata)
 
 hub = hub_tables(metadata)

@@ -48,12 +48,12 @@ def run(tmp_path):
     return Commands(tmp_path)
 
 
-def row(key_id, cost_nano):
+def row(key_id, cost_nano, tenant_id="acme", **fields):
     since_us, _ = month_bounds_us(MONTH)
     return RequestRow(
         id=new_id("req"),
         key_id=key_id,
-        tenant_id="acme",
+        tenant_id=tenant_id,
         route="chat",
         model="m",
         engine="e",
@@ -63,6 +63,7 @@ def row(key_id, cost_nano):
         cost_nano=cost_nano,
         received_us=since_us,
         finished_us=since_us,
+        **fields,
     )
 
 
@@ -142,11 +143,15 @@ def test_an_invoice_is_issued_shown_three_ways_and_corrected(run):
     assert sum(int(line["cost_nano"]) for line in lines) == 755
     assert {line["key_name"] for line in lines} == {"'=one", ""}, "no spreadsheet runs a name"
     assert "USD 0.00000075" in run("invoices show 1 --tenant acme")
+    heard = row("ear", 9, "default", unit="audio_us", units=61_500_000)
+    run.store(ledger.append, [heard])
+    run(f"invoices issue {MONTH} --tenant default")
+    assert "61.5 s of sound" in run("invoices show 1 --tenant default")
     run("invoices credit 1 --tenant acme --amount 0.0000007 --reason outage")
     assert [each["total_nano"] for each in run.json("invoices ls --tenant acme")] == [755, -700]
     assert "credit of 1" in run("invoices ls")
     run("invoices credit 1 --tenant acme --amount 1 --reason more", code=1)
-    run("invoices show 1 --tenant default", code=1)
+    run("invoices show 2 --tenant default", code=1)
 
 
 def test_every_administrative_act_is_written_down_with_who_did_it(run):

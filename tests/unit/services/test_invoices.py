@@ -19,6 +19,7 @@ from haneul.services.periods import month_bounds_us, month_of
 from haneul.store import audit, ledger
 from haneul.store import invoices as queries
 from haneul.store.database import open_database
+from haneul.store.invoices import InvoiceRow, LineRow
 from haneul.store.ledger import RequestRow
 from haneul.store.spending import DAY_US
 
@@ -42,6 +43,8 @@ ROWS = st.lists(
         state=st.sampled_from(["done", "aborted", "failed"]),
         prompt_tokens=st.integers(0, 1 << 20),
         cost_nano=st.integers(0, 10**15),
+        unit=st.sampled_from([None, "audio_us", "image", "character"]),
+        units=st.sampled_from([None, 0, 1, 7]),
         received_us=MOMENTS,
     ),
     max_size=12,
@@ -117,17 +120,77 @@ def test_all_invoices_of_a_month_are_the_rows_of_the_month_to_the_nano_unit(batc
                 billed[place] += line.cost_nano
                 billed[(*place, "requests")] += line.requests
                 billed[(*place, "prompt")] += line.prompt_tokens
+                billed[(*place, "audio_us")] += line.audio_us
+                billed[(*place, "image")] += line.images
+                billed[(*place, "character")] += line.characters
         for each in rows:
             month = month_of(each.received_us)
             place = (each.tenant_id, month, each.currency, each.key_id, each.price_id)
             used[place] += each.cost_nano
             used[(*place, "requests")] += 1
             used[(*place, "prompt")] += each.prompt_tokens
+            if each.unit is not None:
+                used[(*place, each.unit)] += each.units or 0
         assert +billed == +used
         for tenant in ("default", "acme"):
             numbers = [head.number for head in database.run(queries.every, tenant)]
             assert numbers == list(range(1, len(numbers) + 1))
         database.close()
+
+
+def test_a_line_says_how_much_sound_and_how_many_pictures_it_is_for(database):
+    database.run(
+        ledger.append,
+        [
+            row(model="ear", unit="audio_us", units=2_500_000, cost_nano=3),
+            row(model="ear", unit="audio_us", units=500_000, cost_nano=1),
+            row(model="brush", unit="image", units=4, cost_nano=5),
+            row(model="voice", unit="character", units=120, cost_nano=7),
+            row(model="plain", prompt_tokens=9),
+        ],
+    )
+    (invoice,) = issue(database)
+    said = {line.model: (line.audio_us, line.images, line.characters) for line in invoice.lines}
+    assert said == {
+        "ear": (3_000_000, 0, 0),
+        "brush": (0, 4, 0),
+        "voice": (0, 0, 120),
+        "plain": (0, 0, 0),
+    }
+
+
+def test_what_was_invoiced_before_quantities_were_noted_is_not_invoiced_again(database):
+    """Of a late row of the same model only the money is known exactly, and that is said."""
+    database.run(ledger.append, [row(model="ear", unit="audio_us", units=9, cost_nano=3)])
+    head = InvoiceRow(
+        id="inv_1",
+        tenant_id="default",
+        number=1,
+        kind="invoice",
+        month="2026-10",
+        currency="USD",
+        total_nano=3,
+        issued_us=LATER_US,
+    )
+    line = LineRow(
+        id="ivl_1",
+        invoice_id="inv_1",
+        position=1,
+        key_id="k1",
+        model="ear",
+        requests=1,
+        cost_nano=3,
+        audio_us=None,
+        images=None,
+        characters=None,
+    )
+    database.run(queries.add, head, [line])
+    with pytest.raises(Conflict, match="Nothing of 2026-10"):
+        issue(database)
+    database.run(ledger.append, [row(model="ear", unit="audio_us", units=5, cost_nano=2)])
+    (second,) = issue(database)
+    (late,) = second.lines
+    assert (late.requests, late.cost_nano, late.audio_us) == (1, 2, None)
 
 
 def test_a_month_that_is_not_over_cannot_be_invoiced(database):

@@ -37,7 +37,7 @@ ROW = {
     "invoice": "INSERT INTO invoice VALUES ('a', 'default', 1, 'invoice', '2026-11', 'USD', 1,"
     " NULL, NULL, 2)",
     "invoice_line": "INSERT INTO invoice_line VALUES ('a', 'i', 1, 'k', 'm', 'e', 'p', 1, 2, 3, 4,"
-    " 5, 6)",
+    " 5, 6, NULL, NULL, NULL)",
     "alias_move": "INSERT INTO alias_move VALUES ('a', 'm', 'prod', 'r', 'me', 2)",
     "derivation": "INSERT INTO derivation VALUES ('a', 'c', 'p', 'merged', '{}', '{}', NULL, 2)",
     "quality": "INSERT INTO quality VALUES ('a', 'c', 'p', 's', '{}', 2)",
