@@ -34,6 +34,7 @@ from haneul.services.key_pages import KeyPages
 from haneul.services.keyring import from_app, require
 from haneul.services.keys import Key, read_pepper
 from haneul.services.ledger import Ledger
+from haneul.services.lineage_pages import LineagePages
 from haneul.services.mcp import pages as mcp
 from haneul.services.metrics import CONTENT_TYPE
 from haneul.services.ollama import pages as ollama
@@ -119,6 +120,7 @@ class Api:
             **self.invoices.routes(),
             **self.keys.routes(),
             **AuditPages(self.gateway, self.database).routes(),
+            **LineagePages(self.gateway, self.database).routes(),
             "/haneul/v1/models/start": {"POST": self.start},
             "/haneul/v1/models/stop": {"POST": self.stop},
         }

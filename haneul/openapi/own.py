@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from haneul.base import errors
+from haneul.models.lineage import Lineage
 from haneul.openapi import own_answers as answers
 from haneul.openapi import rules
 from haneul.openapi.anthropic import AnthropicModel, AnthropicModels
@@ -127,6 +128,13 @@ OPERATIONS = (
             Query("limit", "How many at most.", whole(audit_pages.LIMIT_MAX, audit_pages.LIMIT)),
             Query("before_us", "Only before it: where a page ended.", whole(1 << 62)),
         ),
+    ),
+    Operation(
+        method="GET",
+        address="/haneul/v1/lineage/{model}",
+        text="What a model was made of, what was made of it, what breaks if it is withdrawn.",
+        answer=Lineage,
+        errors=(errors.NotAllowed, errors.ModelNotFound),
     ),
     Operation(
         method="GET",

@@ -54,6 +54,11 @@ export class Api {
     return (await this._get("/v1/models")).data ?? [];
   }
 
+  /** The family tree of a model of this machine. */
+  lineage(model) {
+    return this._get(`/haneul/v1/lineage/${encodeURIComponent(model)}`);
+  }
+
   usage({ days, limit = 20 }) {
     return this._get(`/haneul/v1/usage?days=${days}&limit=${limit}`);
   }

@@ -35,17 +35,18 @@ const PATHS = {
   eye: "M2.5 12S6 5.5 12 5.5 21.5 12 21.5 12 18 18.5 12 18.5 2.5 12 2.5 12zM12 9.2a2.8 2.8 0 1 1 0 5.6 2.8 2.8 0 0 1 0-5.6z",
 };
 
+/** An element of a picture, as h() makes those of the page. */
+export function draw(tag, properties = {}, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(properties)) set(element, name, value);
+  element.append(...present(children));
+  return element;
+}
+
 /** A small drawing that stands beside words or an aria-label. */
 export function icon(name) {
-  const svg = document.createElementNS(SVG, "svg");
-  const path = document.createElementNS(SVG, "path");
-  for (const [key, value] of Object.entries({ viewBox: "0 0 24 24", width: 20, height: 20, class: "icon" })) {
-    svg.setAttribute(key, value);
-  }
-  svg.setAttribute("aria-hidden", "true");
-  path.setAttribute("d", PATHS[name]);
-  svg.append(path);
-  return svg;
+  const size = { viewBox: "0 0 24 24", width: 20, height: 20, class: "icon", "aria-hidden": "true" };
+  return draw("svg", size, draw("path", { d: PATHS[name] }));
 }
 
 /** A button that copies the text it is asked for, and says so. */

@@ -78,6 +78,18 @@ export function percent(part, whole) {
   return `${Math.round(share)} %`;
 }
 
+/** "4.9 %" of a share. */
+export function sharePercent(share) {
+  return `${new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 }).format(100 * share)} %`;
+}
+
+/** "98.4 MB" */
+export function bytes(number) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  const step = number > 0 ? Math.min(units.length - 1, Math.floor(Math.log10(number) / 3)) : 0;
+  return `${new Intl.NumberFormat(undefined, { maximumSignificantDigits: 3 }).format(number / 1000 ** step)} ${units[step]}`;
+}
+
 /** The first 12 digits of a digest. */
 export function shortDigest(digest) {
   return digest ? digest.replace(/^sha256:/, "").slice(0, 12) : t("unknown");

@@ -3,6 +3,7 @@
 import { fill, h } from "./dom.js";
 import { count, money, roundMoney, shortDigest, tokens } from "./format.js";
 import { t } from "./i18n.js";
+import { familyTree } from "./lineage.js";
 
 const REFRESH_MS = 5000;
 
@@ -31,7 +32,7 @@ export function modelsView({ api, account, chatWith }) {
     shown = now;
     const open = new Set([...list.querySelectorAll("details[open]")].map((details) => details.dataset.model));
     if (!models.length) fill(list, empty());
-    else fill(list, models.map((model) => card(model, { isDefault: model.id === account.me.default_model, isOpen: open.has(model.id), chatWith })));
+    else fill(list, models.map((model) => card(model, { isDefault: model.id === account.me.default_model, isOpen: open.has(model.id), chatWith, api })));
   }
 
   return {
@@ -58,7 +59,7 @@ function empty() {
   return h("div", { class: "nothing" }, h("h2", {}, t("no_models")), h("p", { class: "hint" }, t("no_models_hint"), h("code", { class: "command" }, "haneul pull MODEL")));
 }
 
-function card(model, { isDefault, isOpen, chatWith }) {
+function card(model, { isDefault, isOpen, chatWith, api }) {
   const state = model.state ?? "ready";
   return h(
     "article", { class: "card model" },
@@ -70,6 +71,7 @@ function card(model, { isDefault, isOpen, chatWith }) {
     priceOf(model.price),
     h("dl", { class: "facts-list" }, facts(model).map(([name, value, title]) => h("div", {}, h("dt", {}, name), h("dd", { title }, value)))),
     basis(model, isOpen),
+    model.digest ? family(model, api) : null,
     h("button", { class: "quiet", type: "button", onclick: () => chatWith(model.id) }, t("ask_it")),
   );
 }
@@ -113,6 +115,21 @@ function basis(model, isOpen) {
     hour ? h("p", {}, t("chip_hour", { money: roundMoney(hour, price.currency) })) : null,
     h("dl", {}, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
   );
+}
+
+/** What it was made of and what was made of it, asked for when somebody looks. */
+function family(model, api) {
+  const inside = h("div", {}, t("loading"));
+  const details = h("details", { class: "basis" }, h("summary", {}, t("family")), inside);
+  details.addEventListener("toggle", async () => {
+    if (!details.open) return;
+    try {
+      fill(inside, familyTree(await api.lineage(model.id)));
+    } catch (error) {
+      fill(inside, error.status === 404 ? h("p", { class: "hint" }, t("family_none")) : problem(error, () => details.dispatchEvent(new Event("toggle"))));
+    }
+  });
+  return details;
 }
 
 /** [["decode tokens per s, low", "12.3"], …] of whatever the basis holds. */
