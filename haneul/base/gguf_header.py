@@ -34,3 +34,4 @@ class Header(Struct, frozen=True, kw_only=True):
     alignment: int
     data_offset: int
     file_bytes: int
+    parts: int = 1  # files that hold the tensors; of several, see gguf_parts

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 from haneul.base.errors import BrokenFile
+from haneul.base.first_bytes import shown
 from haneul.base.gguf_header import Header
 
 
 def check_model(header: Header) -> None:
+    """Raises BrokenFile with what keeps an engine from being given the file."""
     kind = header.metadata.get("general.type", "model")
     if kind != "model":
         raise BrokenFile(f"The file holds a part that goes with a model ({kind}), not a model.")
@@ -16,7 +18,7 @@ def check_model(header: Header) -> None:
     if not isinstance(architecture, str) or not re.fullmatch(r"[a-z0-9_-]{1,64}", architecture):
         raise BrokenFile("general.architecture is missing or not a name.")
     parts = header.metadata.get("split.count", 0)
-    if isinstance(parts, int) and parts > 1:
+    if header.parts == 1 and isinstance(parts, int) and parts > 1:
         raise BrokenFile(f"The file is one of {parts} parts; merge them into one file first.")
     if not header.tensors:
         raise BrokenFile("The file has no tensors: a vocabulary or a template, not a model.")
@@ -27,6 +29,20 @@ def check_model(header: Header) -> None:
     for tensor in header.tensors:
         if tensor.name == "token_embd.weight" and tensor.dims[0] != hidden:
             raise BrokenFile(f"token_embd.weight has rows of {tensor.dims[0]}, not of {hidden}.")
+    if header.parts == 1:
+        check_order(header)
+
+
+def check_order(header: Header) -> None:
+    """Raises BrokenFile unless the tensors lie one behind the other, as llama.cpp demands."""
+    end = 0
+    for tensor in header.tensors:
+        if tensor.offset != end:
+            raise BrokenFile(
+                f"tensor {shown(tensor.name)} begins at byte {tensor.offset} of the data; the one "
+                f"before it ends at {end}."
+            )
+        end += -(-tensor.size_bytes // header.alignment) * header.alignment
 
 
 def _measure(header: Header, name: str, limit: int) -> int:

@@ -1,4 +1,4 @@
-"""multipart/form-data, whole in memory, strict and bounded. Source: RFC 7578 and RFC 2046, 5.1.
+"""multipart/form-data, whole or as it comes, strict and bounded. Source: RFC 7578 and RFC 2046, 5.1.
 
 A part has a Content-Disposition with a name, perhaps a file name, perhaps a Content-Type; other
 headers of a part are not for us (RFC 7578, 4.8). Whatever is not of that form is refused.
@@ -7,6 +7,7 @@ headers of a part are not for us (RFC 7578, 4.8). Whatever is not of that form i
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -24,6 +25,13 @@ _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
 _PARAMETER = re.compile(r'\s*;\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))')
 
 
+class Head(Struct, frozen=True):
+    """What a part says of itself; a file has a file name."""
+
+    name: str
+    filename: str | None = None
+
+
 class Part(Struct, frozen=True):
     """One field of a form; a file has a file name."""
 
@@ -32,17 +40,96 @@ class Part(Struct, frozen=True):
     filename: str | None = None
 
 
+Step = Callable[[list[Head | bytes]], bool]
+
+
 def read_form(data: bytes, content_type: str) -> list[Part]:
-    """The parts in their order. Raises BadRequest."""
-    line = b"--" + boundary_of(content_type).encode()
-    body = data if data.startswith(line) else _behind_preamble(data, line)
-    pieces = body[len(line) :].split(b"\r\n" + line, PARTS_MAX + 1)
-    if len(pieces) > PARTS_MAX + 1:
-        raise BadRequest(f"The form has more than {PARTS_MAX} fields.")
-    *parts, last = pieces
-    if not re.match(rb"--[ \t]*(\r\n|$)", last):
-        raise BadRequest("The form is cut: its last boundary is missing.")
-    return [_part(piece) for piece in parts]
+    """The parts of a whole form, in their order. Raises BadRequest."""
+    form, found = Form(content_type), list[tuple[Head, list[bytes]]]()
+    for told in form.feed(data):
+        if isinstance(told, Head):
+            found.append((told, []))
+        else:
+            found[-1][1].append(told)
+    form.end()
+    return [Part(head.name, b"".join(pieces), head.filename) for head, pieces in found]
+
+
+class Form:
+    """A form as it comes: `feed` it what comes, and `end` it."""
+
+    def __init__(self, content_type: str) -> None:
+        self._between = b"\r\n--" + boundary_of(content_type).encode()
+        self._rest = b"\r\n"  # not told yet; the first boundary may stand at the very beginning
+        self._step: Step = self._preamble
+        self._parts = 0
+
+    def feed(self, data: bytes) -> list[Head | bytes]:
+        """What has come in: heads, each followed by pieces of its part. Raises BadRequest."""
+        self._rest += data
+        told: list[Head | bytes] = []
+        while self._step(told):
+            pass
+        return told
+
+    def end(self) -> None:
+        """All has come. Raises BadRequest where that is not all of the form."""
+        if self._step == self._preamble:
+            raise BadRequest("The form does not begin with its boundary.")
+        if self._step == self._behind and re.fullmatch(rb"--[ \t]*", self._rest):
+            return
+        if self._step != self._epilogue:
+            raise BadRequest("The form is cut: its last boundary is missing.")
+
+    # steps: each takes something off the rest, and says whether the next may go on
+    def _preamble(self, told: list[Head | bytes]) -> bool:
+        at = self._rest.find(self._between)
+        if at < 0:
+            self._rest = self._rest[-len(self._between) :]
+            return False
+        return self._go(at + len(self._between), self._behind)
+
+    def _behind(self, told: list[Head | bytes]) -> bool:
+        """The line of a boundary: another part follows, or nothing."""
+        if re.match(rb"--[ \t]*\r\n", self._rest):
+            return self._go(len(self._rest), self._epilogue)
+        if line := re.match(rb"[ \t]*\r\n", self._rest):
+            self._parts += 1
+            if self._parts > PARTS_MAX:
+                raise BadRequest(f"The form has more than {PARTS_MAX} fields.")
+            return self._go(line.end() - 2, self._head)  # an empty head has no line of its own
+        if len(self._rest) > HEAD_MAX_BYTES or not re.fullmatch(rb"-?|(--)?[ \t]*\r?", self._rest):
+            raise BadRequest("A boundary of the form is followed by something else.")
+        return False
+
+    def _head(self, told: list[Head | bytes]) -> bool:
+        at = self._rest.find(b"\r\n\r\n")
+        before = self._rest.find(self._between)
+        is_cut = before >= 0 and (at < 0 or before < at + 4)
+        if is_cut or (at if at >= 0 else len(self._rest)) > HEAD_MAX_BYTES:
+            raise BadRequest("A field of the form has no head, or one that is too long.")
+        if at < 0 or len(self._rest) < at + 2 + len(self._between):
+            return False  # a boundary may overlap the head's end
+        told.append(_named(_headers(self._rest[:at])))
+        return self._go(at + 4, self._data)
+
+    def _data(self, told: list[Head | bytes]) -> bool:
+        at = self._rest.find(self._between)
+        safe = at if at >= 0 else len(self._rest) - len(self._between) + 1
+        if safe > 0:
+            told.append(self._rest[:safe])
+        if at < 0:
+            self._rest = self._rest[max(0, safe) :]
+            return False
+        return self._go(at + len(self._between), self._behind)
+
+    def _epilogue(self, told: list[Head | bytes]) -> bool:
+        self._rest = b""
+        return False
+
+    def _go(self, at: int, step: Step) -> bool:
+        self._rest, self._step = self._rest[at:], step
+        return True
 
 
 def boundary_of(content_type: str) -> str:
@@ -52,23 +139,6 @@ def boundary_of(content_type: str) -> str:
     if not _BOUNDARY.fullmatch(boundary):
         raise BadRequest("The request must be multipart/form-data with a boundary.")
     return boundary
-
-
-def _behind_preamble(data: bytes, line: bytes) -> bytes:
-    at = data.find(b"\r\n" + line)
-    if at < 0:
-        raise BadRequest("The form does not begin with its boundary.")
-    return data[at + 2 :]
-
-
-def _part(piece: bytes) -> Part:
-    rest = re.match(rb"[ \t]*\r\n", piece)  # of the boundary's line
-    if rest is None:
-        raise BadRequest("A boundary of the form is followed by something else.")
-    head, found, data = piece[rest.end() - 2 :].partition(b"\r\n\r\n")
-    if not found or len(head) > HEAD_MAX_BYTES:
-        raise BadRequest("A field of the form has no head, or one that is too long.")
-    return _named(_headers(head), data)
 
 
 def _headers(head: bytes) -> dict[str, str]:
@@ -85,7 +155,7 @@ def _headers(head: bytes) -> dict[str, str]:
     return headers
 
 
-def _named(headers: dict[str, str], data: bytes) -> Part:
+def _named(headers: dict[str, str]) -> Head:
     disposition = headers.get("content-disposition", "")
     kind = re.match(r"form-data(?=\s*;)", disposition, re.IGNORECASE)
     if kind is None:
@@ -102,7 +172,7 @@ def _named(headers: dict[str, str], data: bytes) -> Part:
     name = parameters.get("name", "")
     if disposition[at:].strip() or not 0 < len(name) <= NAME_MAX_CHARS:
         raise BadRequest("A field of the form has no name that can be read.")
-    return Part(name, data, parameters.get("filename"))
+    return Head(name, parameters.get("filename"))
 
 
 def _unescaped(value: str) -> str:

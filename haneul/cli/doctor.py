@@ -15,7 +15,7 @@ from msgspec import Struct
 from haneul.base import places
 from haneul.base.config import LOOPBACK, Config, load
 from haneul.base.errors import HaneulError
-from haneul.base.gguf import check_file
+from haneul.base.gguf_parts import check_files
 from haneul.base.units import show_bytes
 from haneul.chips.detect import detect
 from haneul.chips.fleet import load as load_fleet
@@ -145,7 +145,7 @@ def _models(settings: Config) -> Iterator[Finding]:
     store = database(settings)
     for row in store.run(model_queries.every):
         try:
-            check_file(row.path)
+            check_files(row.path)
             yield Finding("models", OK, f"{row.name}, {show_bytes(row.bytes)}")
         except (HaneulError, OSError) as error:
             said = f"{row.name}: {error.message if isinstance(error, HaneulError) else error}"

@@ -23,7 +23,8 @@ import msgspec
 import uvicorn
 
 from haneul.base.errors import BrokenFile, HaneulError
-from haneul.base.gguf import Header, check_file
+from haneul.base.gguf import Header
+from haneul.base.gguf_parts import check_files
 from haneul.base.lifeline import die_with_parent
 from haneul.base.log import open_log
 from haneul.engine.front import Front
@@ -324,7 +325,7 @@ async def _serve(options: argparse.Namespace) -> int:
         if options.file.is_dir():
             served = media(options, kind_of(options.file))
         else:
-            served = words(options, check_file(options.file))
+            served = words(options, check_files(options.file))
     except BrokenFile as error:
         return _fail(error.message, FILE_BROKEN)
     return await serve(options, served)

@@ -53,6 +53,8 @@ def measures(header: Header) -> Measures:
     architecture = str(header.metadata["general.architecture"])
     if architecture not in ARCHITECTURES:
         raise CannotServe(f"OpenVINO does not read the architecture {architecture} from GGUF.")
+    if header.parts > 1:
+        raise CannotServe("OpenVINO reads a model from one file, not from several.")
     for tensor in header.tensors:
         if not _TENSORS.fullmatch(tensor.name):
             raise CannotServe(f"OpenVINO's reader takes no notice of {tensor.name}.")

@@ -23,7 +23,8 @@ from haneul.base.errors import (
     NotFound,
     UnsupportedValue,
 )
-from haneul.base.gguf import Header, check_file
+from haneul.base.gguf import Header
+from haneul.base.gguf_parts import check_files
 from haneul.engine.kernel import Facts, ScoredToken
 from haneul.engine.libllama.library import open_library
 from haneul.engine.libllama.vocabulary import Vocabulary
@@ -106,7 +107,7 @@ class OpenvinoStepper:
         self._longest_s = 0.0
 
     def load(self) -> Loaded:
-        header = check_file(self._spec.file)
+        header = check_files(self._spec.file)
         found = self._measures = measures(header)
         self._vocabulary = Vocabulary.open(open_library(), Path(self._spec.file))
         self._pipeline = open_pipeline(self._spec, self._settings, header, found)
