@@ -1,4 +1,4 @@
-"""multipart/form-data, whole or as it comes, strict and bounded. Source: RFC 7578 and RFC 2046, 5.1.
+"""multipart/form-data, whole or as it comes, strict and bounded. Source: RFC 7578; RFC 2046, 5.1.
 
 A part has a Content-Disposition with a name, perhaps a file name, perhaps a Content-Type; other
 headers of a part are not for us (RFC 7578, 4.8). Whatever is not of that form is refused.

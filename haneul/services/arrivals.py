@@ -55,11 +55,18 @@ class Arrivals:
             return await call.body(max_bytes=max_bytes, within_s=within_s)
 
     @contextmanager
-    def place(self, call: Call, key: Key, *, max_bytes: int) -> Iterator[None]:
-        """Room for a body, until the block is left. Raises TooLarge, Overloaded."""
+    def place(
+        self, call: Call, key: Key, *, max_bytes: int, held_bytes: int | None = None
+    ) -> Iterator[None]:
+        """Room for a body, until the block is left. Raises TooLarge, Overloaded.
+
+        `held_bytes`: what of it is in memory at a time, where that is not all of it.
+        """
         call.check_head(max_bytes)
         length = call.headers.get(b"content-length", b"")
         most_bytes = int(length) if length.isdigit() else max_bytes
+        if held_bytes is not None:
+            most_bytes = min(most_bytes, held_bytes)
         arrival = Arrival(call, key.id, most_bytes, self._clock())
         self._make_room(arrival)
         self._coming[id(arrival)] = arrival

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Protocol
 
 from haneul.base.errors import (
@@ -89,6 +89,8 @@ class Call:
         self._head = b""  # not yet written
         self._body: list[bytes] = []
         self._size = 0
+        self._taken = 0  # bytes of the body that were given on, piece by piece
+        self._is_piecewise = False
         self._most = 0  # bytes of a body that are taken
         self._is_whole = False
         self._waiter: asyncio.Future[None] | None = None
@@ -134,12 +136,12 @@ class Call:
                 self._line.ended()
 
     def take(self, data: bytes) -> int:
-        """A piece of the body has come; gives the bytes there are."""
+        """A piece of the body has come; gives the bytes that wait to be read."""
         self._body.append(data)
         self._size += len(data)
-        if self.wants_body and self._size > self._most:
+        if self._is_piecewise or (self.wants_body and self._size > self._most):
             self._wake()
-        return self._size
+        return self._size - self._taken
 
     def whole(self) -> None:
         """The body is there."""
@@ -211,6 +213,25 @@ class Call:
         if self._size > max_bytes:
             raise TooLarge(f"The request body is larger than {max_bytes} bytes.")
         return self._body[0] if len(self._body) == 1 else b"".join(self._body)
+
+    async def pieces(self, *, max_bytes: int, within_s: float) -> AsyncIterator[bytes]:
+        """The body as it comes, no faster than it is read. Raises TooLarge, RequestTimeout."""
+        self.check_head(max_bytes)
+        self._is_piecewise = True
+        self.within(within_s, RequestTimeout())
+        is_expected = self.headers.get(b"expect", b"").lower() == b"100-continue"
+        while not self._is_whole or self._body:
+            if not self._body:
+                self._line.want_body(is_expected=is_expected)
+                is_expected = False
+                await self._wait_for_body()
+            if self._size > max_bytes:
+                raise TooLarge(f"The request body is larger than {max_bytes} bytes.")
+            data = b"".join(self._body)
+            self._body.clear()
+            self._taken += len(data)
+            if data:
+                yield data
 
     async def _wait_for_body(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()

@@ -126,6 +126,52 @@ async def test_a_key_has_room_for_so_many_bytes_of_files(start_cloud):
 
 
 FORM = "multipart/form-data; boundary=b"
+FORM_BEFORE = (
+    b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+)
+FORM_BEHIND = b"\r\n--b--\r\n"
+
+
+async def upload(cloud, key, size):
+    """A connection on which the head of an upload has been sent, and what comes before the file."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", cloud.cloud.port)
+    length = len(FORM_BEFORE) + size + len(FORM_BEHIND)
+    head = (
+        f"POST /v1/files HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key.secret}\r\n"
+        f"content-type: {FORM}\r\ncontent-length: {length}\r\n\r\n"
+    )
+    writer.write(head.encode() + FORM_BEFORE)
+    return reader, writer
+
+
+async def test_an_upload_is_on_the_disk_as_far_as_it_has_come(cloud, key):
+    folder, data = cloud.cloud.config.home / "files", random.Random(1).randbytes(6 << 20)
+    there = set(folder.iterdir())
+    reader, writer = await upload(cloud, key, len(data))
+    writer.write(data[: 4 << 20])
+    await cloud.until(lambda: written(folder, there) > 3 << 20, 20)
+    writer.write(data[4 << 20 :] + FORM_BEHIND)
+    answer = await asyncio.wait_for(reader.readuntil(b"}"), 30)
+    writer.close()
+    file_id = json.loads(answer.partition(b"\r\n\r\n")[2])["id"]
+    content = await cloud.client(key.secret).files.content(file_id)
+    assert content.content == data
+
+
+async def test_of_an_upload_that_is_called_off_nothing_stays(cloud, key):
+    folder = cloud.cloud.config.home / "files"
+    there = set(folder.iterdir())
+    _, writer = await upload(cloud, key, 6 << 20)
+    writer.write(b"y" * (4 << 20))
+    await cloud.until(lambda: written(folder, there) > 3 << 20, 20)
+    writer.transport.abort()
+    await cloud.until(lambda: set(folder.iterdir()) <= there, 20)
+
+
+def written(folder, before):
+    """Bytes of the files that were not there before."""
+    return sum(path.stat().st_size for path in set(folder.iterdir()) - before)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs
@@ -19,9 +19,9 @@ from haneul.base.errors import (
     UnknownField,
     UnsupportedValue,
 )
-from haneul.base.multipart import Part, boundary_of, read_form
+from haneul.base.multipart import Form, Head, Part
 from haneul.base.units import MILLION
-from haneul.services.batches.files import BATCH, PIECE_BYTES, Files, show_file
+from haneul.services.batches.files import BATCH, PIECE_BYTES, Coming, Files, show_file
 from haneul.services.call import JSON, Call
 from haneul.services.chat import Gateway
 from haneul.services.keyring import require
@@ -34,10 +34,11 @@ BELOW = "/v1/files/"
 LISTED_MAX = 10_000
 FORM_BYTES = 64 << 10  # of a form, beyond its file
 UPLOAD_S = 300.0
-UPLOADS_MAX = 2  # that are read and written at a time; all are whole in memory
+HELD_BYTES = 1 << 20  # of an upload, in memory at a time
 NAME_MAX = 256
 SECONDS_MIN, SECONDS_MAX = 3600, 2_592_000  # of life that a client can choose
-FIELDS = frozenset({"file", "purpose", "expires_after[anchor]", "expires_after[seconds]"})
+FILE = "file"
+FIELDS = frozenset({FILE, "purpose", "expires_after[anchor]", "expires_after[seconds]"})
 BYTES = b"application/octet-stream"
 
 
@@ -48,7 +49,6 @@ class FileAddresses:
         self._gateway = gateway
         self._files = files
         self._file_max_bytes = file_max_bytes
-        self._uploads = asyncio.Semaphore(UPLOADS_MAX)
 
     def routes(self) -> dict[str, dict[str, Callable[[Call], Awaitable[None]]]]:
         """Address to method to handler."""
@@ -65,26 +65,29 @@ class FileAddresses:
     async def put(self, call: Call) -> None:
         """Takes a file: a form with `file` and `purpose`."""
         key = await self._who(call)
-        kind = call.headers.get(b"content-type", b"").decode("latin-1")
-        boundary_of(kind)
+        reader = Form(call.headers.get(b"content-type", b"").decode("latin-1"))
         most_bytes = self._file_max_bytes + FORM_BYTES
-        with self._gateway.arrivals.place(call, key, max_bytes=most_bytes):
-            data = await call.body(max_bytes=most_bytes, within_s=UPLOAD_S)
-            call.within(UPLOAD_S)
-            async with self._uploads:
-                row = await self._keep(key, data, kind)
+        place = self._gateway.arrivals.place
+        with place(call, key, max_bytes=most_bytes, held_bytes=HELD_BYTES):
+            coming = await self._files.coming(key.id)
+            try:
+                pieces = call.pieces(max_bytes=most_bytes, within_s=UPLOAD_S)
+                parts = await _received(pieces, reader, coming)
+                call.within(UPLOAD_S)
+                row = await self._keep(key, _form(parts), coming)
+            finally:
+                await asyncio.to_thread(coming.close)
         await _answer(call, show_file(row))
 
-    async def _keep(self, key: Key, data: bytes, kind: str) -> FileRow:
-        form = _form(await asyncio.to_thread(read_form, data, kind))
-        content = form["file"].data
-        if len(content) > self._file_max_bytes:
+    async def _keep(self, key: Key, form: dict[str, Part], coming: Coming) -> FileRow:
+        if coming.bytes > self._file_max_bytes:
             raise TooLarge(f"The file is larger than {self._file_max_bytes} bytes.")
         filename = PurePosixPath(form["file"].filename or "file").name[:NAME_MAX] or "file"
-        row = self._files.row(key.id, BATCH, filename, len(content))
+        file_id = coming.path.name
+        row = self._files.row(key.id, BATCH, filename, coming.bytes, file_id=file_id)
         if (life_s := _life_s(form)) is not None:
             row = structs.replace(row, expires_us=row.created_us + life_s * MILLION)
-        await self._files.add(row, content)
+        await self._files.keep(row, coming)
         return row
 
     async def listed(self, call: Call) -> None:
@@ -135,6 +138,34 @@ class FileAddresses:
         await _answer(call, {"id": row.id, "object": "file", "deleted": True})
 
 
+async def _received(pieces: AsyncIterator[bytes], reader: Form, coming: Coming) -> list[Part]:
+    """Writes the file as it comes; gives the other fields, and of the file its name.
+
+    Raises BadRequest, TooLarge.
+    """
+    heads, texts = list[Head](), list[bytearray]()
+    is_file = False
+    async for data in pieces:
+        content = bytearray()
+        for told in reader.feed(data):
+            if isinstance(told, Head):
+                is_file = told.name == FILE and all(head.name != FILE for head in heads)
+                heads.append(told)
+                texts.append(bytearray())
+            elif is_file:
+                content += told
+            else:
+                texts[-1] += told
+        if sum(map(len, texts)) > FORM_BYTES:
+            raise TooLarge(f"The fields beside the file are larger than {FORM_BYTES} bytes.")
+        if content:
+            await asyncio.to_thread(coming.add, content)
+    reader.end()
+    return [
+        Part(head.name, bytes(text), head.filename) for head, text in zip(heads, texts, strict=True)
+    ]
+
+
 def _form(parts: list[Part]) -> dict[str, Part]:
     """The fields by name. Raises BadRequest, UnknownField, UnsupportedValue."""
     form: dict[str, Part] = {}
@@ -145,7 +176,7 @@ def _form(parts: list[Part]) -> dict[str, Part]:
         if part.name in form:
             raise BadRequest(f"'{shown}' is said twice.", param=shown)
         form[part.name] = part
-    for name in ("file", "purpose"):
+    for name in (FILE, "purpose"):
         if name not in form:
             raise BadRequest(f"The form lacks '{name}'.", param=name)
     if form["purpose"].data != BATCH.encode():

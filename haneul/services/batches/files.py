@@ -69,15 +69,20 @@ class Files:
             expires_us=at_us + self._days * DAY_US,
         )
 
-    async def add(self, row: FileRow, data: bytes) -> None:
-        """Keeps a client's file. Raises TooLarge where its key has no room for it."""
+    async def coming(self, key_id: str) -> Coming:
+        """A new file of a key, to be written as it comes."""
+        held = await self._database.ask(queries.held_bytes, key_id)
+        return await asyncio.to_thread(Coming, self.path(new_id("file")), self._room_bytes - held)
+
+    async def keep(self, row: FileRow, coming: Coming) -> None:
+        """Keeps a file that has come. Raises TooLarge where its key has no room for it."""
         held = await self._database.ask(queries.held_bytes, row.key_id)
-        if held + len(data) > self._room_bytes:
+        if held + row.bytes > self._room_bytes:  # others may have come meanwhile
             raise TooLarge(
                 f"The files of this API key take {show_bytes(held)} of "
                 f"{show_bytes(self._room_bytes)}; delete some first."
             )
-        await asyncio.to_thread(write, self.path(row.id), [data])
+        await asyncio.to_thread(coming.keep)
         await self._database.call(queries.put, row)
 
     async def get(self, key: Key, file_id: str) -> FileRow:
@@ -118,6 +123,36 @@ class Files:
             if not await self._database.ask(batch_queries.uses, file_id, OPEN):
                 await self.remove(file_id)
                 log.info("file_expired", file=file_id)
+
+
+class Coming:
+    """A file on its way: written beside its place, there once it is kept, gone if it is not."""
+
+    def __init__(self, path: Path, room_bytes: int) -> None:
+        self.path = path
+        self.bytes = 0
+        self._room_bytes = room_bytes
+        self._fresh = path.with_name(f".{path.name}")
+        self._file = self._fresh.open("wb")
+        os.chmod(self._fresh, 0o600)
+
+    def add(self, data: bytes | bytearray) -> None:
+        """Writes a piece, as long as its key has room; `keep` says where there is none."""
+        self.bytes += len(data)
+        if self.bytes <= self._room_bytes:
+            self._file.write(data)
+
+    def keep(self) -> None:
+        """Puts it in its place, on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._fresh.rename(self.path)
+        sync_folder(self.path.parent)
+
+    def close(self) -> None:
+        """Lets go of it; what was not kept is removed."""
+        self._file.close()
+        self._fresh.unlink(missing_ok=True)
 
 
 def write(path: Path, pieces: Sequence[bytes] | Iterator[bytes]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import aiohttp
 import httpx
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from haneul.base.errors import BadRequest
-from haneul.base.multipart import PARTS_MAX, Part, boundary_of, read_form
+from haneul.base.multipart import PARTS_MAX, Form, Head, Part, boundary_of, read_form
 
 KIND = "multipart/form-data; boundary=x"
 names = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_characters='"\\%\x7f'))
@@ -94,6 +96,43 @@ def test_text_before_and_after_the_form_is_passed_over():
 def test_what_is_no_form_is_refused(body):
     with pytest.raises(BadRequest):
         read_form(body, KIND)
+
+
+@given(fields, st.lists(st.integers(1, 40), min_size=1, max_size=8), st.binary(max_size=200))
+def test_a_form_that_comes_in_pieces_is_read_as_the_whole_is(sent, sizes, behind):
+    whole = form(*(field(name, data) for name, data in sent))
+    for body in (whole, whole[:-4], b"before\r\n" + whole + behind, whole.replace(b"name", b"n")):
+        pieces, at = [], 0
+        for size in itertools.cycle(sizes):
+            pieces.append(body[at : at + size])
+            at += size
+            if at >= len(body):
+                break
+        assert outcome(pieces) == outcome([body])
+
+
+def outcome(pieces):
+    """The parts, or that they are refused."""
+    reader, parts = Form(KIND), []
+    try:
+        for piece in pieces:
+            for told in reader.feed(piece):
+                if isinstance(told, Head):
+                    parts.append((told, b""))
+                else:
+                    parts[-1] = (parts[-1][0], parts[-1][1] + told)
+        reader.end()
+    except BadRequest as refused:
+        return refused.message
+    return parts
+
+
+def test_of_a_part_that_comes_no_more_is_kept_back_than_a_boundary_has():
+    reader = Form(KIND)
+    reader.feed(form(field("a"))[:-9])
+    for _ in range(8):
+        told = reader.feed(b"y" * 10_000)
+        assert sum(map(len, told)) >= 10_000 - len(b"\r\n--x")
 
 
 @pytest.mark.parametrize(
