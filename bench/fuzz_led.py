@@ -52,7 +52,8 @@ def fuzz(format: str, files: int, seed: int, folder: Path) -> None:
             spent_s = time.perf_counter() - began
             print(json.dumps(told(judge, files, seed, spent_s, before), indent=1), flush=True)
 
-    flags = [f"-runs={files}", f"-seed={seed}", f"-max_len={LENGTH_MAX}", "-verbosity=0"]
+    kept = f"-artifact_prefix={tempfile.gettempdir()}/"
+    flags = [kept, f"-runs={files}", f"-seed={seed}", f"-max_len={LENGTH_MAX}", "-verbosity=0"]
     atheris.Setup([sys.argv[0], *flags, "-len_control=20", str(corpus)], one)
     atheris.Fuzz()
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from haneul.base.first_bytes import Cursor
 from haneul.base.gguf import BOUNDS, _Reader
+from haneul.base.safetensors import DTYPES
 from haneul.testing.gguf import TINY, TINY_WEIGHTS, Weights, gguf_bytes
 from haneul.testing.safetensors import safetensors_bytes
 
@@ -79,6 +80,8 @@ class Mutants:
         """A file with one to four changes, one as often as several."""
         which = self._random.randrange(len(self._seeds))
         data = bytearray(self._seeds[which])
+        if not self._fields and self._random.random() < 0.3:
+            return self._drawn()
         changes: Sequence[Callable[[bytearray, int], None]] = [self._own] * 4 + [
             self._poke,
             self._flip,
@@ -90,6 +93,26 @@ class Mutants:
         for _ in range(self._random.choice(CHANGES)):
             self._random.choice(changes)(data, which)
         return bytes(data)
+
+    def _drawn(self) -> bytes:
+        """A safetensors file drawn anew, honest or with one fact of one tensor wrong."""
+        random = self._random
+        names = [f"t{n}" for n in range(random.randrange(6))]
+        shapes = [[random.randrange(5) for _ in range(random.randrange(4))] for _ in names]
+        kinds = [random.choice(list(DTYPES)) for _ in names]
+        tensors = dict(zip(names, zip(kinds, shapes, strict=True), strict=True))
+        if not names or random.random() < 0.4:
+            return safetensors_bytes(tensors)
+        lie: dict[str, Any] = random.choice(
+            [
+                {"dtype": random.choice(list(DTYPES))},
+                {"shape": [random.randrange(4) for _ in range(random.randrange(4))]},
+                {"shape": [self._edge(), random.randrange(3), self._edge()]},
+                {"data_offsets": sorted(random.randrange(60) for _ in range(2))},
+                {"data_offsets": [self._edge(), self._edge()]},
+            ]
+        )
+        return safetensors_bytes(tensors, **{random.choice(names): lie})
 
     def _at(self, data: bytearray, which: int) -> int:
         """A place, in the head nine times of ten."""
