@@ -92,7 +92,7 @@ class Gateway:
         self.calls = calls
         self.replays = replays
         self.customs = customs
-        self.retries = Retries()
+        self.retries = Retries(processes=config.workers)
         self.watch = Watch()
         self.arrivals = Arrivals(most=config.bodies_max, most_bytes=config.bodies_max_bytes)
         self.running = 0  # requests whose bodies are there

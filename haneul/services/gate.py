@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from haneul.base.config import Config
 from haneul.base.errors import Overloaded
+from haneul.services.health import Health
 
 KEPT = 31 / 32  # of what older requests say about how long one stays, at each that leaves
 LEFT_MIN = 3.5  # requests that must have left, older ones counting less, before that is known
@@ -167,3 +168,10 @@ class Gates:
         """A gate; the name tells it from others where several processes share them."""
         config = self._config
         return Gate(inside_max=inside_max, queue_max=config.queue_max, queue_s=config.queue_s)
+
+    def health(self, gate: Gate, of: str) -> Health:
+        """That of the target behind a gate, where several processes share them; `of`: the engine.
+
+        Another engine that takes the gate's name over begins well.
+        """
+        return Health()

@@ -23,12 +23,14 @@ class Remotes:
     def make(self, row: EngineRow, model: str, transport: Transport) -> Target:
         """One model of an engine."""
         name = f"{row.name}/{model}"
+        gate = self._gates.of(name, row.own_slots or REMOTE_INSIDE_MAX)
         return Target(
             model=name,
             engine=row.name,
             upstream_model=model,
             transport=transport,
-            gate=self._gates.of(name, row.own_slots or REMOTE_INSIDE_MAX),
+            gate=gate,
+            health=self._gates.health(gate, f"{row.url} {row.created_us}"),
             ready=always_ready,
             currency=self._config.currency,
             created_us=row.created_us,

@@ -1,7 +1,8 @@
 """Whether one more engine may be asked after one has failed.
 
 Retries can bring down what is only slow: so each key may have a tenth of its calls made again, and
-all keys together a tenth of theirs, beside a small stock that fills with time. Who is asked next is
+all keys together a tenth of theirs, beside a small stock that fills with time; of several processes
+each has its part of the stock. Who is asked next is
 the router's order, by what `health` knows of each target.
 """
 
@@ -21,6 +22,10 @@ class Stock(NamedTuple):
 
     most: float
     per_s: float
+
+    def part(self, processes: int) -> Stock:
+        """One process's part of it, with which something can be done."""
+        return Stock(max(1.0, self.most / processes), self.per_s / processes)
 
 
 OF_A_KEY = Stock(20, 0.2)  # as many as wait at one embedded engine that dies, and some
@@ -62,10 +67,11 @@ class Retries:
         *,
         of_a_key: Stock = OF_A_KEY,
         of_all: Stock = OF_ALL,
+        processes: int = 1,
     ) -> None:
         self._clock = clock
-        self._of_a_key = of_a_key
-        self._all = Allowance(of_all, clock)
+        self._of_a_key = of_a_key.part(processes)
+        self._all = Allowance(of_all.part(processes), clock)
         self._keys: OrderedDict[str, Allowance] = OrderedDict()
 
     def called(self, key_id: str) -> None:

@@ -8,8 +8,6 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 
-import msgspec
-from msgspec import Struct
 from sqlalchemy import Connection
 
 from haneul.base import http
@@ -17,50 +15,33 @@ from haneul.base.config import Config
 from haneul.base.errors import HaneulError
 from haneul.base.log import logger
 from haneul.base.places import logs, socket_folder
-from haneul.base.units import now_us
 from haneul.chips.chip import Chip
 from haneul.chips.footprint import footprint
 from haneul.chips.shape import Shape
-from haneul.models import serving
 from haneul.models.hub import shape
 from haneul.services.affinity import mark
 from haneul.services.gate import Gates
 from haneul.services.keeper import Awake, Keeper
-from haneul.services.prices import PriceList, read_prices
+from haneul.services.known import FOLLOW_S, Known, read
+from haneul.services.prices import PriceList
 from haneul.services.remote import PlainTransport
 from haneul.services.remotes import Remotes
 from haneul.services.replica import FAILED, READY, STOPPED, Replica, Spec
-from haneul.services.routes import Member, Route, route_of
 from haneul.services.specs import spec_of
 from haneul.services.targets import EMBEDDED, Target, Targets
 from haneul.services.tune import axes
 from haneul.services.tune.kept import setup_for
 from haneul.services.tune.setup import Setup
-from haneul.store import engines as engine_queries
-from haneul.store import models as model_queries
-from haneul.store import routes as route_queries
 from haneul.store.database import Database
-from haneul.store.engines import EngineRow
 from haneul.store.models import ModelRow
 from haneul.store.prices import PriceRow
 
-FOLLOW_S = 2.0
 RETRY_CHANGE_S = 300.0  # after a new setup that did not come up
 RETIRE_LOOK_S = 0.5
 RETIRE_AFTER_S = 10.0  # that nobody has been at a replaced engine
 log = logger("roster")
 
 Priced = Callable[[ModelRow], Awaitable[PriceRow]]
-
-
-class Known(Struct, frozen=True):
-    """What the store says now."""
-
-    models: list[ModelRow]
-    engines: list[EngineRow]
-    prices: PriceList
-    setups: dict[str, Setup]  # what tuning chose, by digest
-    routes: list[Route]
 
 
 class Roster:
@@ -114,8 +95,7 @@ class Roster:
             await self._refresh()
 
     async def _refresh(self) -> None:
-        known = await self._database.ask(self._read)
-        self._setups = known.setups
+        known, self._setups = await self._database.ask(self._read)
         wanted = {row.name: row for row in known.models}
         for target in [target for target in self._targets.every() if target.replica]:
             if target.model not in wanted:
@@ -159,12 +139,15 @@ class Roster:
 
         need = footprint(shape(row), context_tokens=spec.context_tokens, slots=spec.slots)
         awake = Awake(self._keeper, replica, digest=row.digest, size_bytes=row.bytes, need=need)
+        name = str(replica.address)
+        gate = self._gates.of(name, spec.slots)
         return Target(
             model=row.name,
             engine=EMBEDDED,
             upstream_model=row.name,
             transport=PlainTransport(self._client, replica.address),
-            gate=self._gates.of(str(replica.address), spec.slots),
+            gate=gate,
+            health=self._gates.health(gate, name),
             ready=awake.ready,
             awake=awake,
             currency=config.currency,
@@ -240,14 +223,14 @@ class Roster:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    def _read(self, connection: Connection) -> Known:
-        known = read_store(connection)
+    def _read(self, connection: Connection) -> tuple[Known, dict[str, Setup]]:
+        """What the store says, and what tuning chose, by digest."""
+        known = read(connection)
         chip, versions = self._chip.id, axes.versions(self._config.home, self._chip.id)
         found = {
             row.digest: setup_for(connection, row.digest, chip, versions) for row in known.models
         }
-        setups = {digest: setup for digest, setup in found.items() if setup is not None}
-        return msgspec.structs.replace(known, setups=setups)
+        return known, {digest: setup for digest, setup in found.items() if setup is not None}
 
 
 async def _stop_when_idle(target: Target) -> None:
@@ -261,16 +244,6 @@ async def _stop_when_idle(target: Target) -> None:
             idle_s = idle_s + RETIRE_LOOK_S if is_idle else 0.0
     finally:
         await target.replica.stop()
-
-
-def read_store(connection: Connection) -> Known:
-    """What the store says, but for the setups."""
-    models = model_queries.every(connection)
-    engines = engine_queries.every(connection)
-    routes = [route_of(row) for row in route_queries.every(connection)]
-    pointed = serving.routes(connection).items()
-    routes += [Route(alias, [Member(model)], []) for alias, model in pointed]
-    return Known(models, engines, read_prices(connection, at_us=now_us()), {}, routes)
 
 
 def _price(prices: PriceList, row: ModelRow) -> tuple[PriceRow | None, tuple[PriceRow, ...]]:

@@ -164,12 +164,15 @@ class Followed:
             target.price, target.upcoming = each.price, each.upcoming
 
     def _target(self, told: Told, way: Embedded) -> Target:
+        name = f"unix:{told.socket}"
+        gate = self._gates.of(name, told.slots)
         return Target(
             model=told.model,
             engine=EMBEDDED,
             upstream_model=told.model,
             transport=way,
-            gate=self._gates.of(f"unix:{told.socket}", told.slots),
+            gate=gate,
+            health=self._gates.health(gate, name),
             ready=way.ready,
             awake=way,
             sleeps=lambda: way.sleeps,

@@ -7,8 +7,8 @@ import asyncio
 from haneul.base.config import Config
 from haneul.base.log import logger
 from haneul.services.gate import Gates
+from haneul.services.known import FOLLOW_S, read
 from haneul.services.remotes import Remotes
-from haneul.services.roster import FOLLOW_S, read_store
 from haneul.services.targets import Targets
 from haneul.services.workers.embedded import Followed
 from haneul.store.database import Database
@@ -43,7 +43,7 @@ class Follower:
     async def refresh(self) -> None:
         """Brings the targets up to date."""
         async with self._refreshing:
-            known = await self._database.ask(read_store)
+            known = await self._database.ask(read)
             self._embedded.follow(await self._embedded.ask())
             self._targets.set_remote(
                 known.engines,

@@ -19,6 +19,8 @@ from weakref import WeakValueDictionary
 from haneul.base.config import Config
 from haneul.services.call import Call, Calls
 from haneul.services.gate import Busy, Full, Gate, Gates
+from haneul.services.health import Health
+from haneul.services.workers.health import SharedHealth
 from haneul.services.workers.places import BILLION, Places, Row
 
 LOOK_S = 0.05  # how often who waits looks for itself, should nobody have woken it
@@ -68,6 +70,11 @@ class SharedGate(Gate):
         self._row = row
         self._wake = wake
         self._line: deque[tuple[asyncio.Future[float], int]] = deque()  # since when, in ns
+
+    @property
+    def row(self) -> Row:
+        """Of the shared file."""
+        return self._row
 
     @property
     def waiting(self) -> int:
@@ -197,6 +204,10 @@ class SharedGates(Gates):
         )
         self._made[name] = gate
         return gate
+
+    def health(self, gate: Gate, of: str) -> Health:
+        """One for all workers, where the gate is."""
+        return SharedHealth(gate.row, of) if isinstance(gate, SharedGate) else Health()
 
     def wake(self, worker: int) -> None:
         """Has a worker look at its queues; one that is not there does not wait."""

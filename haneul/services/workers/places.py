@@ -3,8 +3,8 @@
 Each worker has cells of its own in the row of a gate, and only it writes them, under the file's
 lock: what it has inside, what waits, and since when its first one waits. So the sums are right
 whoever dies, and the cells of one that died are emptied by who finds it dead. The row also keeps
-the engine's clock (see `gate.Busy`). Nothing here is money: a kill in the middle of a change can
-cost an engine's clock one interval, and no more.
+the engine's clock (see `gate.Busy`) and its health (see `health`). Nothing here is money: a kill in
+the middle of a change can cost an engine's clock one interval, and no more.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ WORD = 8
 ROWS = 1024  # gates of one cloud's life
 # words of the head: how many rows; then the calls of each worker
 COUNT, CALLS = 0, 1
-# words of a row: the gate's name, its clock; then for each worker what it has inside, what waits,
-# and since when
-NAME, SHARE, AT, BUSY, STAYS, LEFT, CELLS = 0, 2, 3, 4, 5, 6, 8
+# words of a row: the gate's name, its clock, its target's health; then for each worker what it has
+# inside, what waits, and since when
+NAME, SHARE, AT, BUSY, STAYS, LEFT, HEALTH, CELLS = 0, 2, 3, 4, 5, 6, 8, 14
 FINE = 1_000_000
 BILLION = 1_000_000_000
 
@@ -149,6 +149,13 @@ class Row:
         """How long a request stays inside, by those of late; None until some have left."""
         left = self._words[self._at + LEFT] / FINE
         return self._words[self._at + STAYS] / left / BILLION if left > LEFT_MIN else None
+
+    def get(self, word: int) -> int:
+        """One of the words before the cells."""
+        return self._words[self._at + word]
+
+    def set(self, word: int, value: int) -> None:
+        self._words[self._at + word] = value
 
     def next_worker(self) -> int | None:
         """Whose request has waited longest; None where nobody waits."""

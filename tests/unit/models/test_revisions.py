@@ -13,7 +13,7 @@ from haneul.models.blobs import Blobs
 from haneul.models.manifest import File, manifest
 from haneul.models.quality import Measures, loss_of
 from haneul.models.revisions import Facts
-from haneul.services.roster import read_store
+from haneul.services.known import read
 from haneul.store import models, routes
 from haneul.store.database import open_database
 from haneul.store.routes import RouteRow
@@ -147,7 +147,7 @@ def test_an_alias_leads_to_the_row_of_its_revision_and_to_no_second_engine(datab
 def test_the_cloud_follows_an_alias_as_a_route(database, blobs):
     serve(database, row := add(database, "a"), blobs)
     point(database, "prod", row, blobs)
-    known = database.run(read_store)
+    known = database.run(read)
     assert [(route.name, route.members[0].model) for route in known.routes] == [("m@prod", "m")]
 
 

@@ -18,6 +18,18 @@ class Clock:
         return self.now
 
 
+def test_several_processes_have_the_stock_of_one_between_them():
+    for processes in (1, 2, 5, 20):
+        clock = Clock()
+        parts = [Retries(clock, processes=processes) for _ in range(processes)]
+        taken = 0
+        for each in parts:
+            each.called("k")
+            while each.take("k"):
+                taken += 1
+        assert processes <= taken <= max(OF_A_KEY.most, processes)
+
+
 steps = st.one_of(
     st.tuples(st.just("call"), st.integers(0, 40)),
     st.tuples(st.just("retry"), st.integers(0, 40)),
