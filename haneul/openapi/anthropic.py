@@ -12,6 +12,7 @@ from haneul.openapi.errors import ASKING as FAILS
 from haneul.openapi.errors import MODEL, READING
 from haneul.openapi.headers import ASKED, ASKING
 from haneul.openapi.operation import EVENTS, Operation
+from haneul.openapi.words import shared
 from haneul.services.anthropic.wire import CountRequest, MessagesRequest, Prompting
 
 VERSIONS = ("anthropic-version", "anthropic-beta")
@@ -112,11 +113,9 @@ FIELDS: dict[type, dict[str, str]] = {
     },
     MessagesRequest: {
         "max_tokens": "Tokens of the answer at most.",
-        "stream": "Whether the answer comes as events.",
+        **shared("stream"),
         "stop_sequences": "Texts that end the answer.",
-        "temperature": "0 always takes the likeliest token.",
-        "top_p": "Takes from the likeliest tokens that have this probability together.",
-        "top_k": "Takes from so many of the likeliest tokens.",
+        **shared("temperature", "top_p", "top_k"),
         "metadata": "`user_id` is kept in the ledger.",
         "service_tier": "Both ask for what is done anyway.",
         "container": "Refused.",

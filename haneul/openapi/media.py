@@ -7,6 +7,7 @@ from haneul.base.multipart import NAME_MAX_CHARS
 from haneul.openapi.errors import ASKING as FAILS
 from haneul.openapi.headers import ASKED, ASKING
 from haneul.openapi.operation import Operation, Schema
+from haneul.openapi.words import shared
 from haneul.services.media.asked import ImageRequest, SpeechRequest
 
 FORM: Schema = {
@@ -86,13 +87,13 @@ FIELDS: dict[type, dict[str, str]] = {
         "voice": "Goes on to the engine.",
         "response_format": "Goes on to the engine.",
         "stream_format": "`audio` comes as sound, `sse` as events.",
-        "user": "Kept in the ledger.",
+        **shared("user"),
     },
     ImageRequest: {
         "model": "A model or a route.",
         "prompt": "What is drawn.",
         "n": "How many pictures; billed by those that come.",
         "stream": "Whether they come as events, of engines that do that.",
-        "user": "Kept in the ledger.",
+        **shared("user"),
     },
 }

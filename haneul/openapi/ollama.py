@@ -12,6 +12,7 @@ from haneul.openapi.errors import ASKING as FAILS
 from haneul.openapi.errors import MODEL, READING
 from haneul.openapi.headers import ASKED, ASKING
 from haneul.openapi.operation import LINES, OPEN, Operation, Schema
+from haneul.openapi.words import SAMPLING, shared
 from haneul.services.ollama import wire
 
 Count = int | UnsetType
@@ -257,14 +258,14 @@ FIELDS: dict[type, dict[str, str]] = {
         "stream": "Lines of JSON unless false.",
         "format": '`"json"` or a schema, as `response_format`.',
         "think": "Of models that can be told.",
-        "logprobs": "Whether each token comes with its likelihood.",
+        **shared("logprobs"),
         "top_logprobs": "How many others come with theirs.",
         "shift": "true is refused: a context is never shifted.",
     },
     wire.OllamaChat: {
         "messages": "Also `images`, `thinking`, `tool_calls`, `tool_name`, `tool_call_id`; without "
         "any the model is only loaded.",
-        "tools": "Functions that the model may call.",
+        **shared("tools"),
     },
     wire.OllamaGenerate: {
         "prompt": "Without one the model is only loaded.",
@@ -278,7 +279,7 @@ FIELDS: dict[type, dict[str, str]] = {
     wire.Embedding: SHARED,
     wire.OllamaEmbed: {
         "input": "A text or a list; without any the model is only loaded.",
-        "dimensions": "The embedded engine has its own size only.",
+        **shared("dimensions"),
     },
     wire.OllamaEmbeddings: {"prompt": "A text; without one the model is only loaded."},
     wire.OllamaPull: {
@@ -294,15 +295,7 @@ FIELDS: dict[type, dict[str, str]] = {
     },
     wire.Options: {
         "num_predict": "Tokens of the answer at most; -1: no limit.",
-        "temperature": "0 always takes the likeliest token.",
-        "top_k": "Takes from so many of the likeliest tokens.",
-        "top_p": "Takes from the likeliest tokens that have this probability together.",
-        "min_p": "Takes tokens with at least this share of the likeliest one's probability.",
-        "seed": "The same seed gives the same answer on the same engine and setup.",
-        "stop": "Texts that end the answer.",
-        "repeat_penalty": "Divides what was said lately; 1: nothing.",
-        "presence_penalty": "Against tokens that were said.",
-        "frequency_penalty": "Against tokens, by how often they were said.",
+        **shared("top_k", *SAMPLING),
         "num_ctx": "Accepted up to the model's context, which is of the engine, not the request.",
         "mirostat": "0 asks for what is done anyway.",
         "tfs_z": "1 asks for what is done anyway.",

@@ -10,6 +10,7 @@ from haneul.openapi.errors import ASKING as FAILS
 from haneul.openapi.errors import READING
 from haneul.openapi.headers import ASKED, ASKING
 from haneul.openapi.operation import EVENTS, Operation, Query, Schema
+from haneul.openapi.words import SAMPLING, shared
 from haneul.services.batches.addresses import LISTED_MAX as BATCHES_MAX
 from haneul.services.batches.addresses import LISTED_USUAL as BATCHES_USUAL
 from haneul.services.batches.addresses import BatchRequest
@@ -223,37 +224,26 @@ OPERATIONS = (
 FIELDS: dict[type, dict[str, str]] = {
     Sampling: {
         "model": "A model or a route; `GET /v1/models` lists them.",
-        "stream": "Whether the answer comes as events.",
+        **shared("stream", "user", *SAMPLING),
         "stream_options": "`include_usage`: the last chunk says what was used and what it cost.",
         "max_tokens": "Tokens of the answer at most; a budget may cut it shorter.",
-        "temperature": "0 always takes the likeliest token.",
-        "top_p": "Takes from the likeliest tokens that have this probability together.",
         "n": "How many answers of one prompt; each is billed.",
-        "stop": "Texts that end the answer.",
-        "seed": "The same seed gives the same answer on the same engine and setup.",
-        "presence_penalty": "Against tokens that were said.",
-        "frequency_penalty": "Against tokens, by how often they were said.",
         "logit_bias": "Added to tokens, by their numbers.",
-        "user": "Kept in the ledger.",
         "top_k": "Takes from so many of the likeliest tokens; 0 and -1: all.",
-        "min_p": "Takes tokens with at least this share of the likeliest one's probability.",
-        "repeat_penalty": "Divides what was said lately; 1: nothing.",
         "ignore_eos": "Goes on to the length asked for.",
     },
     ChatRequest: {
         "messages": "Text and parts of text; pictures go on to engines that take them.",
         "max_completion_tokens": "`max_tokens` by its newer name; they must not differ.",
-        "logprobs": "Whether each token comes with its likelihood.",
+        **shared("logprobs"),
         "top_logprobs": "How many others come with theirs; needs `logprobs`.",
         "response_format": "`text`, `json_object`, `json_schema`, or `regex` with `regex`.",
-        "tools": "Functions that the model may call.",
-        "tool_choice": "`none`, `auto`, `required`, or a function by its name.",
-        "parallel_tool_calls": "Whether one answer may call several.",
+        **shared("tools", "tool_choice", "parallel_tool_calls"),
         "reasoning_effort": "none, minimal, low, medium, high, of models that can be told.",
         "chat_template_kwargs": "`enable_thinking` or `thinking`, true or false.",
         "enable_thinking": "Whether the model thinks first, of models that can be told.",
         "thinking_budget": "Tokens of thought at most.",
-        "safety_identifier": "Kept in the ledger where `user` is not said.",
+        **shared("safety_identifier"),
     },
     CompletionRequest: {
         "prompt": "A text, token numbers, or a list of either.",
@@ -264,22 +254,19 @@ FIELDS: dict[type, dict[str, str]] = {
         "model": "A model that gives vectors.",
         "input": "A text, token numbers, or a list of either.",
         "encoding_format": "`float` unless said.",
-        "dimensions": "The embedded engine has its own size only.",
-        "user": "Kept in the ledger.",
+        **shared("dimensions", "user"),
     },
     ResponseRequest: {
         "model": "A model or a route.",
         "input": "A text, or items: message, function_call, function_call_output, reasoning.",
         "instructions": "Stand before the conversation, for this answer alone.",
         "tools": "Of type `function`; others are refused.",
-        "tool_choice": "`none`, `auto`, `required`, or a function by its name.",
-        "parallel_tool_calls": "Whether one answer may call several.",
+        **shared("tool_choice", "parallel_tool_calls"),
         "max_tool_calls": "Without effect: it bounds built-in tools, of which there are none.",
         "text": "`format`: text, json_object, json_schema; `verbosity` goes on to the engine.",
         "reasoning": "`effort`; a `summary` of `auto` is whatever there is, which is none.",
         "max_output_tokens": "Tokens of the answer at most.",
-        "temperature": "0 always takes the likeliest token.",
-        "top_p": "Takes from the likeliest tokens that have this probability together.",
+        **shared("temperature", "top_p"),
         "top_logprobs": "How many likelihoods come with each token.",
         "include": "`message.output_text.logprobs`; everything else is refused.",
         "stream": "Whether the answer comes as typed events.",
@@ -291,8 +278,7 @@ FIELDS: dict[type, dict[str, str]] = {
         "background": "true is refused.",
         "service_tier": "`auto` and `default` ask for what is done anyway; others are refused.",
         "prompt_cache_key": "Without effect: advice about routing.",
-        "user": "Kept in the ledger.",
-        "safety_identifier": "Kept in the ledger where `user` is not said.",
+        **shared("user", "safety_identifier"),
     },
     BatchRequest: {
         "input_file_id": "A file put for the purpose `batch`.",

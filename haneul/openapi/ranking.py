@@ -9,6 +9,7 @@ from haneul.openapi.errors import ASKING as FAILS
 from haneul.openapi.headers import ASKED, ASKING
 from haneul.openapi.openai_answers import Ranking, TeiScore
 from haneul.openapi.operation import Operation
+from haneul.openapi.words import shared
 from haneul.services.rerank import RerankRequest
 from haneul.services.tei import TeiRequest
 
@@ -51,7 +52,7 @@ FIELDS: dict[type, dict[str, str]] = {
         "documents": 'Texts, or objects with `"text"`.',
         "top_n": "Only so many of the best.",
         "return_documents": "Whether the answer repeats them; false unless said.",
-        "user": "Kept in the ledger.",
+        **shared("user"),
     },
     TeiRequest: {
         "query": "What the texts may answer.",
