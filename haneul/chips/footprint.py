@@ -8,12 +8,14 @@ tokens) on a Linux CPU: the four readings of 267-772 MB were met within 5 %.
 
 from __future__ import annotations
 
+import math
+
 from msgspec import Struct
 
 from haneul.base.units import show_bytes
 from haneul.chips.chip import Chip
 from haneul.chips.estimate import Estimate, show
-from haneul.chips.shape import Shape
+from haneul.chips.shape import Shape, remembering
 
 CACHE_BYTES = 2  # of one key or value: f16
 PROCESS_BYTES = 45_000_000  # the interpreter and the engine's libraries
@@ -44,31 +46,48 @@ class Fit(Struct, frozen=True, kw_only=True):
 
 
 def kv_bytes_per_token(shape: Shape) -> int:
-    """Keys and values of one token in every layer; with kv_heads unknown, as many as heads."""
-    heads = shape.kv_heads or shape.heads
-    return shape.layers * heads * (shape.key_size + shape.value_size) * CACHE_BYTES
+    """Keys and values of one token in every layer, before any window is full."""
+    shared = sum(layers.count * layers.numbers / layers.every for layers in remembering(shape))
+    return math.ceil(shared * CACHE_BYTES)
+
+
+def kv_bytes(
+    shape: Shape,
+    context_tokens: int,
+    *,
+    batch_tokens: int = BATCH_TOKENS,
+    is_cautious: bool = False,
+) -> int:
+    """What one sequence of so many tokens keeps: keys, values and states of fixed size.
+
+    A windowed layer keeps its window and the batch being computed; cautiously counted it keeps
+    everything, as engines do that give all layers one cache.
+    """
+    total = 0
+    for layers in remembering(shape):
+        window = context_tokens if is_cautious or not layers.window else layers.window
+        kept = min(context_tokens, window + batch_tokens)
+        entries = -(-kept // layers.every)
+        total += layers.count * (layers.numbers * entries * CACHE_BYTES + layers.state_bytes)
+    return total
 
 
 def footprint(shape: Shape, *, context_tokens: int, slots: int) -> Footprint:
     """What an engine with so many slots of so much context each will hold, in bytes.
 
-    A sliding window bounds what each layer keeps; architectures that mix windowed and full layers
-    keep more than that, so the interval then reaches up to the full context.
+    Windows bound the middle; the interval reaches up to the full context in every layer.
     """
-    window = shape.sliding_window or context_tokens
-    kept = min(context_tokens, window + BATCH_TOKENS if shape.sliding_window else window)
-    per_token = kv_bytes_per_token(shape)
-    kv_bytes = per_token * kept * slots
-    kv_high = per_token * context_tokens * slots
-    kv_low = kv_bytes if shape.kv_heads else kv_bytes // 8
+    kv_bytes_mid = kv_bytes(shape, context_tokens) * slots
+    kv_high = kv_bytes(shape, context_tokens, is_cautious=True) * slots
+    kv_low = kv_bytes_mid if shape.kv_heads or shape.memory else kv_bytes_mid // 8
     compute_bytes = _compute_bytes(shape, slots)
     return Footprint(
         weights_bytes=shape.weight_bytes,
-        kv_bytes=kv_bytes,
+        kv_bytes=kv_bytes_mid,
         compute_bytes=compute_bytes,
         total=Estimate(
             low=shape.weight_bytes + kv_low + compute_bytes / WORK_SPREAD,
-            mid=shape.weight_bytes + kv_bytes + compute_bytes,
+            mid=shape.weight_bytes + kv_bytes_mid + compute_bytes,
             high=shape.weight_bytes + kv_high + compute_bytes * WORK_SPREAD,
             unit="B",
             source=SOURCE,

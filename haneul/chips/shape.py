@@ -5,6 +5,20 @@ from __future__ import annotations
 from msgspec import Struct
 
 
+class Layers(Struct, frozen=True, kw_only=True):
+    """So many layers that remember alike: numbers of each token, a state of fixed size, or both.
+
+    Keys and values are numbers of each token, in their compressed form where attention is latent
+    (MLA). A linear layer or a state space keeps a state instead, however long the context is.
+    """
+
+    count: int
+    numbers: int  # kept of each token in one layer
+    window: int = 0  # tokens it looks back; 0: all of them
+    every: int = 1  # tokens that share one entry
+    state_bytes: int = 0  # of one sequence in one layer
+
+
 class Shape(Struct, frozen=True, kw_only=True):
     """The measures of one model file. Counts are plain numbers, sizes are bytes.
 
@@ -18,7 +32,7 @@ class Shape(Struct, frozen=True, kw_only=True):
     layers: int
     hidden: int
     heads: int
-    kv_heads: int  # heads that keep keys and values, alike in every layer; 0: unknown
+    kv_heads: int  # heads that keep keys and values; where layers differ, the most; 0: unknown
     key_size: int  # of one head
     value_size: int  # of one head
     feed_forward: int
@@ -31,4 +45,14 @@ class Shape(Struct, frozen=True, kw_only=True):
     quantisation: str  # such as "Q4_1"
     experts: int = 0
     experts_used: int = 0  # per token
-    sliding_window: int = 0  # tokens a layer looks back; 0: all of them
+    sliding_window: int = 0  # tokens every layer looks back; 0: all of them, or layers differ
+    memory: tuple[Layers, ...] = ()  # where layers differ; none: all as the fields above say
+
+
+def remembering(shape: Shape) -> tuple[Layers, ...]:
+    """Its layers by what they remember; with kv_heads unknown, as many as there are heads."""
+    if shape.memory:
+        return shape.memory
+    heads = shape.kv_heads or shape.heads
+    numbers = heads * (shape.key_size + shape.value_size)
+    return (Layers(count=shape.layers, numbers=numbers, window=shape.sliding_window),)

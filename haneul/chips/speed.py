@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from haneul.chips.chip import Chip
 from haneul.chips.estimate import Estimate, around, times
-from haneul.chips.footprint import kv_bytes_per_token
+from haneul.chips.footprint import kv_bytes
 from haneul.chips.shape import Shape
 
 PICO = 1e-12
@@ -74,7 +74,8 @@ def decode_speed(
     bandwidth, constants = _bandwidth(chip), _constants(shape, chip)
     if bandwidth is None or constants is None:
         return None
-    count = step_bytes(shape, streams) + streams * _context_bytes(shape, context_tokens)
+    behind = kv_bytes(shape, context_tokens, batch_tokens=0)
+    count = step_bytes(shape, streams) + streams * behind
     fixed_s = streams * shape.active_parameters * constants.weight_s
     fixed_s += shape.layers * (constants.wait_s + streams * constants.work_s)
 
@@ -116,11 +117,6 @@ def step_bytes(shape: Shape, streams: int) -> float:
     experts = idle / (1 - share)  # what is not read for one token is the experts it skips
     touched = 1 - (1 - share) ** streams
     return shape.active_bytes + experts * (touched - share)
-
-
-def _context_bytes(shape: Shape, context_tokens: int) -> int:
-    kept = min(context_tokens, shape.sliding_window or context_tokens)
-    return kv_bytes_per_token(shape) * kept
 
 
 def _bandwidth(chip: Chip) -> Estimate | None:

@@ -56,7 +56,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
 
 def known() -> tuple[Licence, ...]:
     """Every licence that is described here; reads a file of this package."""
-    return tuple(_licence(stated) for stated in _read())
+    return tuple({each.id: each for each in _by_name().values()}.values())
 
 
 def licence(text: str | None) -> Licence:
@@ -71,9 +71,9 @@ def licence(text: str | None) -> Licence:
     plain = _plain(said)
     if not plain or plain in ("unknown", "other", "none"):
         return Licence(id="unknown", name="unknown", source=UNSAID_SOURCE)
-    for stated in _read():
-        if plain in {_plain(name) for name in (stated.id, stated.name, *stated.names)}:
-            return _licence(stated)
+    found = _by_name().get(plain)
+    if found is not None:
+        return found
     return Licence(id=said[:SHOWN_MAX], name=said[:SHOWN_MAX], source=UNKNOWN_SOURCE)
 
 
@@ -121,9 +121,15 @@ def _plain(text: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _read() -> list[_Stated]:
+def _by_name() -> dict[str, Licence]:
+    """The licences of this package's file by each of their names, plainly spelt."""
     text = files("haneul.models").joinpath("licences.toml").read_bytes()
-    return msgspec.toml.decode(text, type=_File).licence
+    stated = msgspec.toml.decode(text, type=_File).licence
+    return {
+        _plain(name): _licence(each)
+        for each in stated
+        for name in (each.id, each.name, *each.names)
+    }
 
 
 def _licence(stated: _Stated) -> Licence:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from haneul.base.config import Config
-from haneul.chips.footprint import kv_bytes_per_token
+from haneul.chips.footprint import kv_bytes
 from haneul.chips.shape import Shape
 from haneul.models.hub import shape
 from haneul.services.replica import Spec
@@ -34,7 +34,7 @@ def slots_of(config: Config, shape: Shape, memory_bytes: int | None) -> int:
     if memory_bytes is None:
         return UNKNOWN_MEMORY_SLOTS
     tokens = min(config.context_tokens or CONTEXT_TOKENS, shape.context_tokens or CONTEXT_TOKENS)
-    each = max(1, kv_bytes_per_token(shape) * tokens)
+    each = max(1, kv_bytes(shape, tokens, is_cautious=True))
     return next((slots for slots in SLOTS if slots * each <= CACHE_SHARE * memory_bytes), 1)
 
 
