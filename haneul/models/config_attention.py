@@ -6,11 +6,10 @@ Remembered numbers are counted at 16 bits.
 
 from __future__ import annotations
 
-from haneul.models.config_fields import Attention, Fields, head_size, heads
+from haneul.models.config_fields import Attention, Fields, head_size, heads, writes
 from haneul.models.config_linear import delta, kimi_delta, lightning, mamba
 
 NUMBER_BYTES = 2
-NOTHING_KEPT = ("bert", "roberta", "xlm-roberta", "distilbert")  # they read a text at once
 
 
 def attention(fields: Fields, kind: str, at: int) -> Attention:
@@ -71,12 +70,13 @@ def _keeps(fields: Fields, at: int) -> bool:
     """Whether the layer keeps keys and values itself, and neither none nor those of another."""
     if fields.flag("use_cla"):
         return at % max(1, fields.number("cla_share_factor", default=1)) == 0
-    return not fields.model_type.startswith(NOTHING_KEPT)
+    return writes(fields)
 
 
 def _heads_of_block(fields: Fields, at: int, queries: int) -> int:
     block = fields.each("block_configs")[at]
-    group = Fields(block.get("attention") or {}).number("n_heads_in_group", default=1)
+    said = block.get("attention") if isinstance(block, dict) else None
+    group = Fields(said if isinstance(said, dict) else {}).number("n_heads_in_group", default=1)
     return queries // max(1, group)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from msgspec import Struct
 
-from haneul.models.config_fields import Fields
+from haneul.models.config_fields import Fields, writes
 from haneul.models.config_kinds import LATER, blocks
 
 ROUND_TO = 256  # widths of blocks that are given as a share of the hidden size
-TWO_MATRICES = ("bert", "roberta", "xlm-roberta", "distilbert")
 
 
 class Experts(Struct, frozen=True, kw_only=True):
@@ -66,7 +66,9 @@ def feed_forward(fields: Fields, mixture: Experts, at: int) -> FeedForward:
 
 
 def dense_width(fields: Fields) -> int:
-    """How wide a layer without experts is."""
+    """How wide a layer without experts is, the widest where they differ."""
+    if fields.each("block_configs"):
+        return max(_width(fields, at) for at in range(len(fields.each("block_configs"))))
     return fields.number("dense_intermediate_size", "intermediate_size_mlp", "intermediate_size")
 
 
@@ -116,18 +118,28 @@ def _shared_width(fields: Fields, mixture: Experts) -> int:
 def _matrices(fields: Fields) -> int:
     """Three where a gate multiplies, two where there is none."""
     is_plain = fields.text("mlp_hidden_act").startswith("relu")
-    return 2 if is_plain or fields.model_type.startswith(TWO_MATRICES) else 3
+    return 2 if is_plain or not writes(fields) else 3
 
 
 def _of_block(fields: Fields, at: int) -> int:
-    """A block that states its own width, as a share of the hidden size."""
-    block = fields.each("block_configs")[at].get("ffn") or {}
+    """Parameters of a block that states what it is."""
+    block = _block(fields, at)
     hidden = fields.number("hidden_size")
-    if block.get("no_op"):
-        return 0
     if block.get("replace_with_linear"):
         return hidden * hidden
+    return 3 * hidden * _width(fields, at)
+
+
+def _width(fields: Fields, at: int) -> int:
+    """How wide that block is, which it states as a share of the hidden size."""
+    block = _block(fields, at)
     share = block.get("ffn_mult")
-    share = float(share) if isinstance(share, int | float) and 0 < share < ROUND_TO else 0.0
-    width = math.ceil(int(2 * share * hidden / 3) / ROUND_TO) * ROUND_TO
-    return 3 * hidden * width
+    if block.get("no_op") or not isinstance(share, int | float) or not 0 < share < ROUND_TO:
+        return 0
+    return math.ceil(int(2 * share * fields.number("hidden_size") / 3) / ROUND_TO) * ROUND_TO
+
+
+def _block(fields: Fields, at: int) -> dict[str, Any]:
+    block = fields.each("block_configs")[at]
+    found = block.get("ffn") if isinstance(block, dict) else None
+    return found if isinstance(found, dict) else {}

@@ -38,6 +38,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "qwen3_5_text": {"full_attention_interval": 4},
     "qwen3_5_moe_text": {"full_attention_interval": 4},
 }
+ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta")  # read a text at once, write none
 TEXT_PARTS = ("text_config", "llm_config", "language_config")
 
 
@@ -128,6 +129,11 @@ class Attention(Struct, frozen=True, kw_only=True):
     window: int = 0
     every: int = 1
     state_bytes: int = 0
+
+
+def writes(fields: Fields) -> bool:
+    """Whether the model writes token by token; encoders tell where in a space a text lies."""
+    return fields.model_type not in ENCODERS
 
 
 def heads(fields: Fields) -> int:

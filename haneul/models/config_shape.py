@@ -17,7 +17,7 @@ from haneul.base.errors import BrokenFile
 from haneul.chips.shape import Layers, Shape
 from haneul.models.config_attention import attention, key_value_heads
 from haneul.models.config_experts import Experts, dense_width, experts, feed_forward
-from haneul.models.config_fields import LAYERS_MAX, Attention, Fields, head_size, heads
+from haneul.models.config_fields import LAYERS_MAX, Attention, Fields, head_size, heads, writes
 from haneul.models.config_kinds import blocks, kinds
 from haneul.models.config_weights import Weights, weights
 
@@ -116,19 +116,14 @@ def _counts(fields: Fields, each: list[Attention], mixture: Experts) -> _Counts:
 
 def _head(fields: Fields) -> int:
     """Parameters of an output head that is not the embedding table."""
-    if fields.flag("tie_word_embeddings") or not each_token_is_told(fields):
+    if fields.flag("tie_word_embeddings") or not writes(fields):
         return 0
     return fields.number("vocab_size") * fields.number("hidden_size")
 
 
-def each_token_is_told(fields: Fields) -> bool:
-    """Whether the model writes; encoders tell a text's place and have no output head."""
-    return fields.model_type not in ("bert", "roberta", "xlm-roberta", "distilbert")
-
-
 def _positions(fields: Fields) -> int:
     """Encoders learn a vector of each position."""
-    if each_token_is_told(fields):
+    if writes(fields):
         return 0
     return fields.number("max_position_embeddings") * fields.number("hidden_size")
 

@@ -41,6 +41,8 @@ def weights(config: dict[str, Any]) -> Weights:
     if "NVFP4" in algorithm or "nvfp4" in str(said.get("format", "")).lower():
         # what stays finer is listed tensor by tensor; in mixtures it is what is no expert
         return Weights(name="NVFP4", table_bits=plain, expert_bits=NVFP4, other_bits=FP8)
+    if "fp4" in (str(config.get("expert_dtype")), str(inner.get("expert_dtype"))):
+        return Weights(name="FP4", table_bits=plain, expert_bits=MXFP4, other_bits=FP8)
     if method in ("fp8", "fbgemm_fp8") or "FP8" in algorithm:
         return _even("FP8", FP8, plain)
     if method in INTEGERS:
