@@ -51,7 +51,8 @@ class Front:
 
     @property
     def is_loaded(self) -> bool:
-        raise NotImplementedError
+        """Whether the model can answer; a front without one never does."""
+        return False
 
     def explain(self, error: HaneulError, path: str) -> None:
         """Adds to an error what only the front knows, before it is told."""

@@ -11,14 +11,13 @@ hold a ledger against it.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
-import uvicorn
 from msgspec import Struct
+
+from haneul.testing.served import Served, answer_whole, body_of
 
 COLD_BYTES = 1024  # of a prompt that its prefix cache knows it by
 
@@ -51,7 +50,7 @@ class Seen(Struct):
     given: dict[str, int] = {}  # completion tokens by the `user` of the request
 
 
-class FakeEngine:
+class FakeEngine(Served):
     """An engine on a free loopback port."""
 
     def __init__(
@@ -64,6 +63,7 @@ class FakeEngine:
         cached_tokens: int = 0,  # of each prompt
         cold_s: float = 0.0,  # to read a beginning that it has not read yet, one at a time
     ) -> None:
+        super().__init__()
         self.words = words or ["one", "two", "three", "four"]
         self.delay_s = delay_s
         self.faults = faults or Faults()
@@ -73,41 +73,10 @@ class FakeEngine:
         self._warm: set[bytes] = set()
         self._reading = asyncio.Lock()
         self.seen = Seen()
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        config = uvicorn.Config(
-            self._app, interface="asgi3", log_level="critical", lifespan="off", ws="none"
-        )
-        self._server = uvicorn.Server(config)
-        self._task: asyncio.Task[None] | None = None
 
-    @property
-    def url(self) -> str:
-        """Its address, up to where /v1 begins."""
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._server._serve([self._socket]))
-        while not self._server.started:  # noqa: ASYNC110 - uvicorn offers no event for it
-            await asyncio.sleep(0.005)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.should_exit = self._server.force_exit = True
-        if self._task is not None:
-            await self._task
-
-    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
-        body = b""
-        while True:
-            message = await receive()
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        """The OpenAI protocol, with its faults."""
+        body = await body_of(receive)
         if scope["method"] == "GET":
             data = [{"id": name, "object": "model"} for name in self.models]
             await _json(send, 200, {"object": "list", "data": data})
@@ -140,7 +109,7 @@ class FakeEngine:
         prompt_tokens = _count_words(request.get("messages") or request.get("prompt") or "")
         self.seen.prompt_tokens += prompt_tokens
         if self.faults.garbage:
-            await _whole(send, 200, b"<html>not JSON</html>")
+            await answer_whole(send, 200, b"<html>not JSON</html>")
             return
         await self._prefill(request)
         words = self.words[: request.get("max_completion_tokens") or request.get("max_tokens")]
@@ -152,7 +121,7 @@ class FakeEngine:
         elif request.get("stream"):
             await self._stream(path, request, words, prompt_tokens, send, gone)
         elif self.faults.whole is not None:
-            await _whole(send, 200, self.faults.whole)
+            await answer_whole(send, 200, self.faults.whole)
         else:
             text = "".join([word async for word in self._words(words, request, gone)])
             if self.faults.die_after is not None:
@@ -282,12 +251,4 @@ async def _cut(send: Any) -> None:
 async def _json(
     send: Any, status: int, value: Any, headers: list[tuple[bytes, bytes]] | None = None
 ) -> None:
-    await _whole(send, status, msgspec.json.encode(value), headers)
-
-
-async def _whole(
-    send: Any, status: int, data: bytes, headers: list[tuple[bytes, bytes]] | None = None
-) -> None:
-    head = [(b"content-type", b"application/json"), *(headers or [])]
-    await send({"type": "http.response.start", "status": status, "headers": head})
-    await send({"type": "http.response.body", "body": data})
+    await answer_whole(send, status, msgspec.json.encode(value), headers)

@@ -4,6 +4,7 @@ cloud         one for all tests of a module; keys and engines of their own keep 
 key           a key on it without limits
 start_cloud   starts others: `await start_cloud(queue_max=1)`, each on a home of its own
 process       one in a process of its own, to kill and to limit; lasting_process: one for a module
+log           what is logged meanwhile, as `log.lines`
 postgres      a PostgreSQL server, for clouds that keep their store there
 The loop is uvloop, as in production; the tests of a module share one.
 """
@@ -43,6 +44,7 @@ from haneul.store.ledger import RequestRow
 from haneul.store.prices import PriceRow
 from haneul.testing.engine import FakeEngine, Faults
 from haneul.testing.postgres import Postgres
+from tests.log_lines import Lines
 
 SERVE = Path(__file__).parent / "serve_cloud.py"
 SLOWNESS = float(os.environ.get("HANEUL_TEST_SLOWNESS", "3"))  # of a busy machine, for deadlines
@@ -330,6 +332,12 @@ async def lasting_process() -> AsyncIterator[CloudProcess]:
         await cloud.end()
         if cloud.process is not None and cloud.process.stdout is not None:
             await cloud.process.stdout.read()  # to its end, before the loop is closed
+
+
+@pytest.fixture
+def log() -> Iterator[Lines]:
+    with Lines() as lines:
+        yield lines
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import stat
 
 import pytest
 
-from haneul.base.log import JsonFormatter
 from haneul.base.units import now_us
 from haneul.services import keys
 
@@ -161,19 +159,8 @@ async def test_one_key_sees_nothing_of_another(cloud, key):
     assert found.json()["key_id"] == key.key.id
 
 
-async def test_secrets_are_nowhere_but_with_their_owner(start_cloud):
+async def test_secrets_are_nowhere_but_with_their_owner(start_cloud, log):
     """A canary: every file of the home, every log line, every answer is searched for them."""
-    lines = []
-
-    class Keep(logging.Handler):
-        def emit(self, record):
-            lines.append(self.format(record))
-
-    handler = Keep()
-    handler.setFormatter(JsonFormatter())
-    root = logging.getLogger("haneul")
-    root.addHandler(handler)
-    root.setLevel("DEBUG")
     cloud = await start_cloud()
     home = cloud.cloud.config.home
     key = await cloud.make_key()
@@ -192,8 +179,6 @@ async def test_secrets_are_nowhere_but_with_their_owner(start_cloud):
     for path in ("/haneul/v1/me", "/haneul/v1/usage", "/v1/models", "/metrics"):
         answers.append(await cloud.ask("GET", path, secret=key.secret))
     await cloud.settle()
-    root.removeHandler(handler)
-    root.setLevel("NOTSET")
     pepper = (home / "pepper").read_bytes()
     secret = key.secret.encode()
     body = secret[len("sk-hn-") + 8 : -6]
@@ -208,8 +193,9 @@ async def test_secrets_are_nowhere_but_with_their_owner(start_cloud):
         assert body not in data, path
         assert prompt.encode() not in data, path
         assert pepper not in data or path.name == "pepper", path
-    assert lines, "the failures were logged"
-    assert not any(word in line for line in lines for word in (body.decode(), prompt, pepper.hex()))
+    assert log.lines, "the failures were logged"
+    words = (body.decode(), prompt, pepper.hex())
+    assert not any(word in line for line in log.lines for word in words)
 
 
 async def test_the_files_that_must_be_private_are(cloud):

@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import logging
 from contextlib import AsyncExitStack
 
 import pytest
 from click.testing import CliRunner
 
-from haneul.base.log import JsonFormatter
 from haneul.cli.main import haneul
 from haneul.store import audit
 from haneul.testing.otlp import OtlpReceiver
 from haneul.testing.raw import RawEngine
+from tests.log_lines import Lines
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -31,31 +30,6 @@ READING = (
     *("invoices ls", "usage", "ls", "tune ls", "audit", "audit --json", "engines ls --json"),
     *("keys ls --json", "usage --json", "ps", "ps --json"),
 )
-
-
-class Lines(logging.Handler):
-    """Every line of the log, down to debug, as it is written."""
-
-    def __init__(self):
-        super().__init__()
-        self.lines = []
-        self.setFormatter(JsonFormatter())
-
-    def emit(self, record):
-        self.lines.append(self.format(record))
-
-    def __enter__(self):
-        self._roots = [logging.getLogger(), logging.getLogger("haneul")]
-        self._levels = [root.level for root in self._roots]
-        for root in self._roots:
-            root.setLevel("DEBUG")
-        self._roots[0].addHandler(self)
-        return self
-
-    def __exit__(self, *_):
-        self._roots[0].removeHandler(self)
-        for root, level in zip(self._roots, self._levels, strict=True):
-            root.setLevel(level)
 
 
 def forms(secret):

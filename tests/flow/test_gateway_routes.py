@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 
 import pytest
 
-from haneul.base.log import JsonFormatter
 from haneul.console.pages import read_pages
 from haneul.openapi.addresses import OPERATIONS
 from haneul.openapi.operation import ANY, OPEN
@@ -140,21 +138,9 @@ async def test_another_tenants_key_finds_nothing_of_this_one(cloud):
         assert (await cloud.ask(method, path, secret=mine.secret)).status == 200
 
 
-class Kept(logging.Handler):
-    """Every log line of haneul."""
-
-    def __init__(self):
-        super().__init__()
-        self.lines = []
-        self.setFormatter(JsonFormatter())
-
-    def emit(self, record):
-        self.lines.append(self.format(record))
-
-
 @pytest.mark.parametrize("code", [400, 401, 429, 500, 200])
 async def test_what_an_engine_repeats_of_our_key_or_of_a_prompt_reaches_nobody_else(
-    start_cloud, tmp_path, code
+    start_cloud, tmp_path, log, code
 ):
     """The engine echoes its authorization; no log line, error, metric or audit row has it."""
     provider_key, prompt = "pk-canary-0123456789", "canary-of-a-prompt"
@@ -166,9 +152,6 @@ async def test_what_an_engine_repeats_of_our_key_or_of_a_prompt_reaches_nobody_e
         exchange.whole(json.dumps({"error": error}).encode(), code)
 
     (tmp_path / "key").write_text(provider_key)
-    kept, root = Kept(), logging.getLogger("haneul")
-    root.addHandler(kept)
-    root.setLevel("DEBUG")
     cloud = await start_cloud()
     key = await cloud.make_key()
     async with RawEngine(play) as engine:
@@ -192,12 +175,10 @@ async def test_what_an_engine_repeats_of_our_key_or_of_a_prompt_reaches_nobody_e
         tables = ("audit", "request", "engine")
         return [str(connection.exec_driver_sql(f"SELECT * FROM {t}").fetchall()) for t in tables]
 
-    root.removeHandler(kept)
-    root.setLevel("NOTSET")
     audit, requests, engine_rows = await cloud.cloud.database.ask(dump)
     for answer in answers:
         assert provider_key not in answer.data.decode() + repr(dict(answer.headers))
-    for text in (*kept.lines, audit, requests, engine_rows):
+    for text in (*log.lines, audit, requests, engine_rows):
         assert provider_key not in text
         assert prompt not in text
         assert key.secret not in text

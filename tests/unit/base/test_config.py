@@ -69,6 +69,7 @@ def test_an_empty_variable_counts_as_none(levels):
         ("body_max_bytes = 10", "body_max_bytes"),
         ("idle_s = 0", "idle_s"),
         ("[table]\nport = 1", "table"),
+        ("home = 5", "home"),
         ("port = ", "cannot be read"),
         ("\xff", "cannot be read"),
     ],

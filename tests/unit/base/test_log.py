@@ -5,32 +5,8 @@ from __future__ import annotations
 import json
 import logging
 
-from haneul.base.log import REQUEST, JsonFormatter, logger, open_log
-
-
-class Lines(logging.Handler):
-    """Every line of the log, down to debug, as it is written."""
-
-    def __init__(self):
-        super().__init__()
-        self.lines = []
-        self.setFormatter(JsonFormatter())
-
-    def emit(self, record):
-        self.lines.append(self.format(record))
-
-    def __enter__(self):
-        self._roots = [logging.getLogger(), logging.getLogger("haneul")]
-        self._levels = [root.level for root in self._roots]
-        for root in self._roots:
-            root.setLevel("DEBUG")
-        self._roots[0].addHandler(self)
-        return self
-
-    def __exit__(self, *_):
-        self._roots[0].removeHandler(self)
-        for root, level in zip(self._roots, self._levels, strict=True):
-            root.setLevel(level)
+from haneul.base.log import REQUEST, logger, open_log
+from tests.log_lines import Lines
 
 
 def test_what_looks_like_a_key_is_cut_from_a_line_that_somebody_logs_after_all():
