@@ -28,6 +28,7 @@ REDIRECTS_MAX = 5
 CONNECT_S = 5.0  # name, connection and TLS
 IDLE_S = 30.0  # between two reads
 TEXT_MAX_BYTES = 16 << 20
+READ_BYTES = 1 << 18  # held of each connection before it is read
 REDIRECTS = {301, 302, 303, 307, 308}
 REASONS = {
     401: "wants a token, or refuses the one it got",
@@ -38,12 +39,17 @@ REASONS = {
 }
 
 
+class WrongBytes(FetchFailed):
+    """The bytes that came are not the ones that were promised."""
+
+
 class Text(msgspec.Struct, frozen=True):
-    """A small document, the URL it came from in the end, and its media type."""
+    """A small document, the URL it came from in the end, its media type, and its next page."""
 
     url: str
     media_type: str
     body: bytes
+    next_url: str = ""  # as a Link header names it (RFC 8288); "": this is the last
 
 
 class Fetcher:
@@ -72,6 +78,7 @@ class Fetcher:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=True,
             auto_decompress=False,
+            read_bufsize=READ_BYTES,
             headers={"User-Agent": f"haneul/{__version__}", "Accept-Encoding": "identity"},
         )
         return self
@@ -143,7 +150,8 @@ class Fetcher:
                 body += data
                 if len(body) > limit_bytes:
                     raise FetchFailed(f"{answer.url.host} sent more than {limit_bytes} bytes.")
-            return Text(str(answer.url), answer.content_type, bytes(body))
+            following = answer.links.get("next", {}).get("url", "")
+            return Text(str(answer.url), answer.content_type, bytes(body), str(following))
 
     async def get_json(self, url: str, **options: Any) -> Any:
         """A small JSON document. Raises FetchFailed."""
@@ -214,4 +222,5 @@ def _check_status(answer: aiohttp.ClientResponse) -> None:
         f"{answer.url.host} {reason} (HTTP {answer.status}).",
         retry_after_s=float(wait) if re.fullmatch(r"\d{1,6}", wait) else None,
         upstream_status=answer.status,
+        upstream_code=answer.headers.get("X-Error-Code", "")[:64],  # of Hugging Face's API
     )

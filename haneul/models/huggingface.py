@@ -1,31 +1,42 @@
-"""Asks Hugging Face, or the mirror that HF_ENDPOINT names, for one file of a repository.
+"""Lists a repository of Hugging Face, or of whatever speaks its API: a mirror, another haneul.
 
-One request gives the commit, the files with their sizes and hashes, and the licence; the download
-is then pinned to that commit. Source: the hub's public API as its own client uses it
-(huggingface_hub 2.4, HfApi.model_info with files_metadata).
+The commit comes with the files, and downloads are pinned to it. A hub that lists no sizes with
+its model (some mirrors do not), or too many files for one answer, is asked for the tree of that
+commit, page by page. Source: the hub's public API as its own client uses it (huggingface_hub 2.4:
+HfApi.model_info, HfApi.list_repo_tree, utils/_pagination.py, utils/_http.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import quote
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from msgspec import Struct, field
 
 from haneul.base.errors import FetchFailed
-from haneul.models.choice import choose
-from haneul.models.fetch import Fetcher
-from haneul.models.offer import Listed, Offer, Offered, Part
+from haneul.models.fetch import Fetcher, Text
+from haneul.models.hub_settings import HubSettings
+from haneul.models.listing import Listing
+from haneul.models.manifest import SHA256
+from haneul.models.offer import Listed, Part
 from haneul.models.piece import Piece
 from haneul.models.reference import Reference
 
-PUBLIC = "https://huggingface.co"
+T = TypeVar("T")
+SIBLINGS_MAX = 50_000  # a hub shortens longer lists in silence
+PAGES_MAX = 100  # of 1,000 entries each
+CODES = {
+    "RepoNotFound": "{base} has no model {name}, or it is private and needs a token (HF_TOKEN).",
+    "RevisionNotFound": "{name} has no revision '{revision}' at {base}.",
+    "GatedRepo": "{name} is gated: accept its conditions at {page}, then set HF_TOKEN.",
+    "DisabledRepo": "{name} was disabled at {base}.",
+}
 
 
 class _Lfs(Struct):
     sha256: str = ""
+    oid: str = ""  # the same, in a tree
     size: int | None = None
 
 
@@ -42,54 +53,106 @@ class _Model(Struct):
     tags: list[str] = []
 
 
+class _Entry(Struct):
+    path: str
+    type: str
+    size: int | None = None
+    lfs: _Lfs | None = None
+
+
 class HuggingFace:
-    """The hub, as HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE say."""
+    """One hub that speaks this API."""
 
-    name = "huggingface"
+    def __init__(self, fetcher: Fetcher, settings: HubSettings) -> None:
+        self._fetcher, self._settings = fetcher, settings
+        self.name = settings.name
+        if settings.is_own:
+            fetcher.trust(settings.base)
 
-    def __init__(self, fetcher: Fetcher, environ: Mapping[str, str]) -> None:
-        self._fetcher = fetcher
-        self._base = (environ.get("HF_ENDPOINT") or PUBLIC).rstrip("/")
-        self._is_offline = environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
-        token = environ.get("HF_TOKEN", "").strip()
-        self._credentials = {"Authorization": f"Bearer {token}"} if token else {}
-        if self._base != PUBLIC:
-            fetcher.trust(self._base)
-
-    async def find(self, reference: Reference) -> Offer:
-        """The file that the reference means, at its present commit. Raises FetchFailed."""
-        if self._is_offline:
+    async def listing(self, reference: Reference) -> Listing:
+        """The repository at the reference's revision as it is now. Raises FetchFailed."""
+        if self._settings.is_offline:
             raise FetchFailed("HF_HUB_OFFLINE says not to ask Hugging Face.")
+        base, name = self._settings.base, reference.name
         revision = quote(reference.revision or "main", safe="")
-        url = f"{self._base}/api/models/{reference.name}/revision/{revision}?blobs=true"
-        answer = await self._fetcher.get_json(url, credentials=self._credentials)
-        try:
-            model = msgspec.convert(answer, _Model)
-        except msgspec.ValidationError as cause:
-            raise FetchFailed(f"Hugging Face answered something unknown: {cause}.") from cause
-        choice = choose([_listed(entry) for entry in model.siblings], reference)
-        return Offer(
+        url = f"{base}/api/models/{name}/revision/{revision}?blobs=true"
+        model = self._read((await self._get(url, reference)).body, _Model)
+        files = [_sibling(entry) for entry in model.siblings]
+        if len(files) >= SIBLINGS_MAX or any(file.bytes is None for file in files):
+            files = await self._tree(reference, model.sha)
+        place = f"{base}/{name}/resolve/{quote(model.sha, safe='')}"
+        return Listing(
             source=self.name,
             revision=model.sha,
-            format=choice.format,
-            files=tuple(self._offered(reference, model.sha, file) for file in choice.files),
+            files=tuple(files),
+            parts={file.path: self._part(f"{place}/{quote(file.path)}", file) for file in files},
             licence=_licence(model),
-            left_out=choice.left_out,
         )
 
-    def _offered(self, reference: Reference, commit: str, file: Listed) -> Offered:
-        place = f"{self._base}/{reference.name}/resolve/{quote(commit)}/{quote(file.path)}"
+    async def _tree(self, reference: Reference, commit: str) -> list[Listed]:
+        """Every file of the commit, page by page."""
+        place = f"{self._settings.base}/api/models/{reference.name}/tree"
+        url = f"{place}/{quote(commit, safe='')}?recursive=true&expand=false"
+        files: list[Listed] = []
+        for _ in range(PAGES_MAX):
+            text = await self._get(url, reference)
+            entries = self._read(text.body, list[_Entry])
+            files += [_file(entry) for entry in entries if entry.type == "file"]
+            if not text.next_url:
+                return files
+            if urlsplit(text.next_url)[:2] != urlsplit(url)[:2]:
+                raise FetchFailed(f"{self.name} continues its listing at another host.")
+            url = text.next_url
+        raise FetchFailed(f"{reference.name} has more files than a model has.")
+
+    async def _get(self, url: str, reference: Reference) -> Text:
+        try:
+            return await self._fetcher.get_text(
+                url, accept="application/json", credentials=self._settings.credentials
+            )
+        except FetchFailed as failure:
+            code = failure.facts.get("upstream_code", "")
+            if code not in CODES:
+                raise
+            base = urlsplit(self._settings.base)
+            message = CODES[code].format(
+                base=base.netloc,
+                name=reference.name,
+                revision=reference.revision,
+                page=f"{self._settings.base}/{reference.name}",
+            )
+            raise FetchFailed(message, **failure.facts) from failure
+
+    def _read(self, body: bytes, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except msgspec.MsgspecError as cause:
+            raise FetchFailed(f"{self.name} answered something unknown: {cause}.") from cause
+
+    def _part(self, url: str, file: Listed) -> Part:
         piece = Piece(
-            url=place, bytes=file.bytes, sha256=file.sha256, credentials=self._credentials
+            url=url,
+            bytes=file.bytes,
+            sha256=file.sha256,
+            credentials=self._settings.credentials,
         )
-        part = Part(piece=piece, bytes=file.bytes)
-        return Offered(path=file.path, parts=(part,), sha256=file.sha256, bytes=file.bytes)
+        return Part(piece=piece, bytes=file.bytes)
 
 
-def _listed(entry: _Sibling) -> Listed:
-    if entry.lfs is None:
-        return Listed(entry.rfilename, entry.size)
-    return Listed(entry.rfilename, entry.lfs.size or entry.size, entry.lfs.sha256.lower())
+def _sibling(entry: _Sibling) -> Listed:
+    return _listed(entry.rfilename, entry.size, entry.lfs)
+
+
+def _file(entry: _Entry) -> Listed:
+    return _listed(entry.path, entry.size, entry.lfs)
+
+
+def _listed(path: str, size: int | None, lfs: _Lfs | None) -> Listed:
+    """A small file has no SHA-256 there, only git's own hash."""
+    if lfs is None:
+        return Listed(path, size)
+    sha256 = (lfs.sha256 or lfs.oid).lower()
+    return Listed(path, lfs.size or size, sha256 if SHA256.fullmatch(sha256) else "")
 
 
 def _licence(model: _Model) -> str:

@@ -1,25 +1,32 @@
-"""Asks ModelScope, or the site that MODELSCOPE_ENDPOINT or MODELSCOPE_DOMAIN names, for one file.
+"""Lists a repository of ModelScope, or of the site that MODELSCOPE_ENDPOINT names.
 
-Source: the hub's public API as its own client uses it (modelscope-hub 0.5.1): a listing that is
-cut in silence at 3,000 entries, and downloads by revision and path.
+The listing knows no pages: it is cut in silence at 3,000 entries, and only a folder at a time can
+be seen beyond that. Source: the hub's public API as its own client uses it (modelscope-hub 0.5.1:
+_legacy_api.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from urllib.parse import quote, urlencode
+import asyncio
+from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Struct
 
 from haneul.base.errors import FetchFailed
-from haneul.models.choice import choose
 from haneul.models.fetch import Fetcher
-from haneul.models.offer import Listed, Offer, Offered, Part
+from haneul.models.hub_settings import HubSettings
+from haneul.models.listing import Listing
+from haneul.models.manifest import SHA256
+from haneul.models.offer import Listed, Part
 from haneul.models.piece import Piece
 from haneul.models.reference import Reference
 
-PUBLIC = "https://modelscope.cn"
+T = TypeVar("T")
+CUT_AT = 3_000  # entries in one listing
+LISTINGS_MAX = 64  # for one repository
+LICENCE_S = 3.0  # the licence is worth waiting for so long
 
 
 class _File(Struct, rename="pascal"):
@@ -33,62 +40,92 @@ class _Files(Struct, rename="pascal"):
     files: list[_File] | None = None
 
 
-class _Listing(Struct, rename="pascal"):
-    code: int = 200
-    message: str | None = None
-    data: _Files | None = None
+class _Card(Struct, rename="pascal"):
+    license: Any = None
 
 
 class ModelScope:
-    """The hub, as MODELSCOPE_ENDPOINT, MODELSCOPE_DOMAIN and MODELSCOPE_API_TOKEN say."""
+    """The hub, as its settings say."""
 
-    name = "modelscope"
+    def __init__(self, fetcher: Fetcher, settings: HubSettings) -> None:
+        self._fetcher, self._settings = fetcher, settings
+        self.name = settings.name
+        if settings.is_own:
+            fetcher.trust(settings.base)
 
-    def __init__(self, fetcher: Fetcher, environ: Mapping[str, str]) -> None:
-        self._fetcher = fetcher
-        site = environ.get("MODELSCOPE_ENDPOINT") or environ.get("MODELSCOPE_DOMAIN") or PUBLIC
-        self._base = (site if "://" in site else f"https://{site}").rstrip("/")
-        token = environ.get("MODELSCOPE_API_TOKEN", "").strip()
-        self._credentials = {"Cookie": f"m_session_id={quote(token)}"} if token else {}
-        if self._base != PUBLIC:
-            fetcher.trust(self._base)
-
-    async def find(self, reference: Reference) -> Offer:
-        """The file that the reference means. Raises FetchFailed."""
+    async def listing(self, reference: Reference) -> Listing:
+        """The repository at the reference's revision as it is now. Raises FetchFailed."""
         revision = reference.revision or "master"
-        api = f"{self._base}/api/v1/models/{reference.name}/repo"
-        query = urlencode({"Revision": revision, "Recursive": "True"})
-        answer = await self._fetcher.get_json(f"{api}/files?{query}", credentials=self._credentials)
-        choice = choose(_files(answer), reference)
-        return Offer(
-            source=self.name,
-            revision=revision,
-            format=choice.format,
-            files=tuple(self._offered(api, revision, file) for file in choice.files),
-            left_out=choice.left_out,
-        )
+        api = f"{self._settings.base}/api/v1/models/{reference.name}"
+        asked = asyncio.create_task(self._licence(api))
+        try:
+            entries = await self._all(f"{api}/repo/files", revision)
+            files = [_listed(entry) for entry in entries if entry.type != "tree"]
+            return Listing(
+                source=self.name,
+                revision=revision,
+                files=tuple(files),
+                parts={file.path: self._part(f"{api}/repo", revision, file) for file in files},
+                licence=await asked,
+            )
+        finally:
+            asked.cancel()
 
-    def _offered(self, api: str, revision: str, file: Listed) -> Offered:
+    async def _all(self, url: str, revision: str) -> list[_File]:
+        """Every entry, folder by folder where one listing cannot hold them."""
+        found: dict[str, _File] = {}
+        folders, asked = [""], 0
+        while folders:
+            folder, asked = folders.pop(), asked + 1
+            if asked > LISTINGS_MAX:
+                raise FetchFailed("The repository has more files than a model has.")
+            entries = await self._list(url, revision, folder, is_deep=True)
+            found.update((entry.path, entry) for entry in entries)
+            if len(entries) >= CUT_AT:
+                near = await self._list(url, revision, folder, is_deep=False)
+                found.update((entry.path, entry) for entry in near)
+                folders += [entry.path for entry in near if entry.type == "tree"]
+                asked += 1
+        return list(found.values())
+
+    async def _list(self, url: str, revision: str, folder: str, *, is_deep: bool) -> list[_File]:
+        query = {"Revision": revision, "Recursive": str(is_deep)}
+        query |= {"Root": folder} if folder else {}
+        answer = await self._get(f"{url}?{urlencode(query)}", _Files)
+        return answer.files or []
+
+    async def _licence(self, url: str) -> str:
+        """As the model's page says it; "" where that cannot be had soon."""
+        try:
+            async with asyncio.timeout(LICENCE_S):
+                said = (await self._get(url, _Card)).license
+        except (FetchFailed, TimeoutError):
+            return ""
+        return said if isinstance(said, str) else ""
+
+    async def _get(self, url: str, kind: type[T]) -> T:
+        """What is in the envelope that the hub puts around every answer."""
+        answer = await self._fetcher.get_json(url, credentials=self._settings.credentials)
+        said = answer if isinstance(answer, dict) else {}
+        if said.get("Code", 200) != 200 or said.get("Data") is None:
+            reason = str(said.get("Message") or said.get("Code") or "no data")
+            raise FetchFailed(f"{self.name} refuses: {reason[:200]}.")
+        try:
+            return msgspec.convert(said["Data"], kind)
+        except msgspec.ValidationError as cause:
+            raise FetchFailed(f"{self.name} answered something unknown: {cause}.") from cause
+
+    def _part(self, url: str, revision: str, file: Listed) -> Part:
         query = urlencode({"Revision": revision, "FilePath": file.path})
         piece = Piece(
-            url=f"{api}?{query}",
+            url=f"{url}?{query}",
             bytes=file.bytes,
             sha256=file.sha256,
-            credentials=self._credentials,
+            credentials=self._settings.credentials,
         )
-        part = Part(piece=piece, bytes=file.bytes)
-        return Offered(path=file.path, parts=(part,), sha256=file.sha256, bytes=file.bytes)
+        return Part(piece=piece, bytes=file.bytes)
 
 
-def _files(answer: object) -> list[Listed]:
-    try:
-        listing = msgspec.convert(answer, _Listing)
-    except msgspec.ValidationError as cause:
-        raise FetchFailed(f"ModelScope answered something unknown: {cause}.") from cause
-    if listing.code != 200 or listing.data is None:
-        raise FetchFailed(f"ModelScope refuses: {listing.message or listing.code}.")
-    return [
-        Listed(file.path, file.size, (file.sha256 or "").lower())
-        for file in listing.data.files or []
-        if file.type != "tree"
-    ]
+def _listed(file: _File) -> Listed:
+    sha256 = (file.sha256 or "").lower()
+    return Listed(file.path, file.size, sha256 if SHA256.fullmatch(sha256) else "")

@@ -46,6 +46,14 @@ class Offered(Struct, frozen=True, kw_only=True):
     bytes: int | None = None  # of the finished file
 
 
+class Listed(Struct, frozen=True):
+    """A file in a hub's listing."""
+
+    path: str
+    bytes: int | None = None
+    sha256: str = ""
+
+
 class LeftOut(Struct, frozen=True):
     """A file of the repository that is not taken, and why, in words."""
 
@@ -62,6 +70,7 @@ class Offer(Struct, frozen=True, kw_only=True):
     format: Format = "gguf"
     licence: str = ""  # as the source says it
     left_out: tuple[LeftOut, ...] = ()
+    others: tuple[Listed, ...] = ()  # weights that the repository also has
 
     @property
     def bytes(self) -> int | None:
@@ -79,11 +88,3 @@ class Offer(Struct, frozen=True, kw_only=True):
     def sha256(self) -> str:
         """The hash of the one file."""
         return self.files[0].sha256 if len(self.files) == 1 else ""
-
-
-class Listed(Struct, frozen=True):
-    """A file in a hub's listing."""
-
-    path: str
-    bytes: int | None = None
-    sha256: str = ""

@@ -107,8 +107,7 @@ async def _fetch(
     sources = Sources(fetcher, environ)
     failures: list[HaneulError] = []
     tried: list[Offer] = []
-    is_alone = len(order.ways) == 1
-    asks = [sources.ask(way, is_alone=is_alone) for way in order.ways]
+    asks = await sources.asks(order.ways)
     async with aclosing(offers(asks, failures)) as found:
         async for offer in found:
             tried.append(offer)

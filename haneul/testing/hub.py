@@ -3,7 +3,7 @@
 It speaks the listings and downloads of Hugging Face and ModelScope and the simple package index
 (PEP 691 and 503), with ranges, entity tags and redirects, and misbehaves where it is told to.
 
-    FOLDER/models/ORG/REPO/FILE      repositories of both hubs
+    FOLDER/models/ORG/REPO/FILE      repositories of both hubs; a branch is ORG/REPO@BRANCH
     FOLDER/wheels/NAME-VERSION-….whl the package index
     FOLDER/files/FILE                a plain web server under /files/
 """
@@ -11,16 +11,19 @@ It speaks the listings and downloads of Hugging Face and ModelScope and the simp
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 from urllib.parse import quote
 
 from aiohttp import web
+
+from haneul.testing import repositories
+from haneul.testing.repositories import Repository
 
 CHUNK_BYTES = 64 << 10
 
@@ -32,6 +35,10 @@ class Faults:
     listing_status: int = 0  # answers every listing with this status
     listing_hangs: bool = False  # never answers a listing
     lists_no_hashes: bool = False
+    lists_no_sizes: bool = False  # with the model; as some mirrors do
+    page_entries: int = 1000  # of a tree, as the hub has it; then a Link to the next page
+    cut_entries: int = 3000  # of ModelScope's listing, which is cut there in silence
+    has_cdn: bool = False  # large files lie elsewhere, as on the real hub
     speaks_html: bool = False  # the index: no JSON
     download_status: int = 0
     download_hangs: bool = False  # sends the head and then nothing
@@ -60,6 +67,9 @@ class FakeHub:
         self.folder = folder
         self.faults: defaultdict[str, Faults] = defaultdict(Faults)
         self.seen: list[Seen] = []
+        self.tokens: dict[str, str] = {}  # ORG/REPO that opens with this token only
+        self.is_gated = False  # those are gated, not private
+        self.licence = "mit"
         self.url = ""
         self._runner: web.AppRunner | None = None
 
@@ -77,7 +87,11 @@ class FakeHub:
         repository = r"{org:[^/]+}/{repo:[^/]+}"
         app.add_routes(
             [
+                web.get(f"/api/models/{repository}", self._huggingface),
                 web.get(f"/api/models/{repository}/revision/{{revision}}", self._huggingface),
+                web.get(f"/api/models/{repository}/tree/{{revision}}", self._tree),
+                web.get("/cdn/{org}/{repo}/{revision}/{file:.+}", self._cdn),
+                web.get(f"/api/v1/models/{repository}", self._card),
                 web.get(f"/{repository}/resolve/{{revision}}/{{file:.+}}", self._resolve),
                 web.get(f"/api/v1/models/{repository}/repo/files", self._modelscope),
                 web.get(f"/api/v1/models/{repository}/repo", self._repo),
@@ -111,41 +125,97 @@ class FakeHub:
     # Hugging Face
     async def _huggingface(self, request: web.Request) -> web.StreamResponse:
         faults = await self._listing("huggingface", request)
-        files = self._repository(request)
-        siblings = []
-        for name, path in files.items():
-            sibling: dict[str, object] = {"rfilename": name, "size": path.stat().st_size}
-            if not faults.lists_no_hashes:
-                sibling["lfs"] = {
-                    "sha256": _sha256(path),
-                    "size": path.stat().st_size,
-                    "pointerSize": 134,
-                }
-            siblings.append(sibling)
-        return web.json_response(
-            {"sha": "c0ffee" * 6 + "c0ff", "siblings": siblings, "cardData": {"license": "mit"}}
+        answer = repositories.huggingface_model(
+            self._on_huggingface(request),
+            has_blobs="blobs" in request.query and not faults.lists_no_sizes,
+            has_hashes=not faults.lists_no_hashes,
+            licence=self.licence,
         )
+        return web.json_response(answer)
+
+    async def _tree(self, request: web.Request) -> web.StreamResponse:
+        faults = await self._listing("huggingface", request)
+        entries = repositories.huggingface_tree(self._on_huggingface(request))
+        start = int(request.query.get("cursor", "0"))
+        end = start + faults.page_entries
+        headers = {}
+        if end < len(entries):
+            following = request.rel_url.update_query(cursor=str(end))
+            headers["Link"] = f'<{self.url}{following}>; rel="next"'
+        return web.json_response(entries[start:end], headers=headers)
 
     async def _resolve(self, request: web.Request) -> web.StreamResponse:
-        return await self._send("huggingface", request, self._repository(request))
+        repository = self._on_huggingface(request)
+        name = request.match_info["file"]
+        if name not in repository.files:
+            self._note("huggingface", request)
+            raise web.HTTPNotFound(headers={"X-Error-Code": "EntryNotFound"})
+        path, marks = repository.files[name], {"X-Repo-Commit": repository.commit}
+        if self.faults["huggingface"].has_cdn and repositories.is_large(name):
+            place = f"/cdn/{repository.name}/{repository.commit}/{quote(name)}?Signature=x"
+            marks |= {"X-Linked-Size": str(path.stat().st_size)}
+            marks |= {"X-Linked-Etag": repositories.etag(path)}
+            raise web.HTTPFound(place, headers=marks)
+        return await self._send("huggingface", request, repository.files, marks)
+
+    async def _cdn(self, request: web.Request) -> web.StreamResponse:
+        found = self._on_huggingface(request, is_signed="Signature" in request.query)
+        return await self._send("huggingface", request, found.files)
+
+    def _on_huggingface(self, request: web.Request, *, is_signed: bool = False) -> Repository:
+        """Raises what the hub answers: 401 for what is not there or closed, 404 for a revision."""
+        info = request.match_info
+        name = f"{info['org']}/{info['repo']}"
+        token = self.tokens.get(name)
+        is_open = request.headers.get("Authorization") == f"Bearer {token}"
+        is_open = is_open or is_signed or token is None
+        is_there = repositories.files_of(self.folder / "models" / name)
+        if is_there and not is_open and self.is_gated:
+            self._note("huggingface", request)
+            raise web.HTTPForbidden(headers={"X-Error-Code": "GatedRepo"})
+        if not is_there or not is_open:
+            self._note("huggingface", request)
+            raise web.HTTPUnauthorized(headers={"X-Error-Code": "RepoNotFound"})
+        found = repositories.find(
+            self.folder / "models", name, info.get("revision", "main"), "main"
+        )
+        if found is None:
+            self._note("huggingface", request)
+            raise web.HTTPNotFound(headers={"X-Error-Code": "RevisionNotFound"})
+        return found
 
     # ModelScope
     async def _modelscope(self, request: web.Request) -> web.StreamResponse:
         faults = await self._listing("modelscope", request)
-        files = [
-            {
-                "Path": name,
-                "Name": Path(name).name,
-                "Type": "blob",
-                "Size": path.stat().st_size,
-                "Sha256": "" if faults.lists_no_hashes else _sha256(path),
-            }
-            for name, path in self._repository(request).items()
-        ]
+        query = request.query
+        files = repositories.modelscope_files(
+            self._on_modelscope(request),
+            root=query.get("Root", ""),
+            is_deep=query.get("Recursive") == "True",
+            has_hashes=not faults.lists_no_hashes,
+        )
+        files = files[: faults.cut_entries]
         return web.json_response({"Code": 200, "Data": {"Files": files}, "Success": True})
 
+    async def _card(self, request: web.Request) -> web.StreamResponse:
+        repository = self._on_modelscope(request)
+        card = {"Name": repository.name.partition("/")[2], "License": self.licence}
+        return web.json_response({"Code": 200, "Data": card, "Success": True})
+
     async def _repo(self, request: web.Request) -> web.StreamResponse:
-        return await self._send("modelscope", request, self._repository(request))
+        return await self._send("modelscope", request, self._on_modelscope(request).files)
+
+    def _on_modelscope(self, request: web.Request) -> Repository:
+        info = request.match_info
+        name = f"{info['org']}/{info['repo']}"
+        token = self.tokens.get(name)
+        is_open = token is None or f"m_session_id={token}" in request.headers.get("Cookie", "")
+        revision = request.query.get("Revision", "master")
+        found = repositories.find(self.folder / "models", name, revision, "master")
+        if found is None or not is_open:
+            self._note("modelscope", request)
+            raise web.HTTPNotFound
+        return found
 
     # the package index
     async def _simple(self, request: web.Request) -> web.StreamResponse:
@@ -155,16 +225,13 @@ class FakeHub:
         if not paths:
             raise web.HTTPNotFound
         if faults.speaks_html:
-            links = [
-                f'<a href="../../wheels/{quote(path.name)}#sha256={_sha256(path)}">{path.name}</a>'
-                for path in paths
-            ]
+            links = [_link(path) for path in paths]
             return web.Response(text="<br/>".join(links), content_type="text/html")
         files = [
             {
                 "filename": path.name,
                 "url": f"{self.url}/wheels/{quote(path.name)}",
-                "hashes": {} if faults.lists_no_hashes else {"sha256": _sha256(path)},
+                "hashes": {} if faults.lists_no_hashes else {"sha256": repositories.sha256(path)},
                 "size": path.stat().st_size,
             }
             for path in paths
@@ -179,7 +246,7 @@ class FakeHub:
         return await self._send("package index", request, paths)
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        return await self._send("url", request, _files(self.folder / "files"))
+        return await self._send("url", request, repositories.files_of(self.folder / "files"))
 
     # all of them
     async def _listing(self, surface: str, request: web.Request) -> Faults:
@@ -192,7 +259,11 @@ class FakeHub:
         return faults
 
     async def _send(
-        self, surface: str, request: web.Request, files: dict[str, Path]
+        self,
+        surface: str,
+        request: web.Request,
+        files: dict[str, Path],
+        marks: Mapping[str, str] = MappingProxyType({}),
     ) -> web.StreamResponse:
         """One file: ranges, entity tag, and the surface's faults."""
         self._note(surface, request)
@@ -204,55 +275,62 @@ class FakeHub:
         name = request.match_info.get("file") or request.query.get("FilePath", "")
         if name not in files:
             raise web.HTTPNotFound
-        data = files[name].read_bytes()
-        tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
-        start = 0 if faults.ignores_range else _range_start(request, tag)
-        if start >= len(data):
+        data, tag = files[name].read_bytes(), repositories.etag(files[name])
+        span = None if faults.ignores_range else _range(request, tag, len(data))
+        if span is not None and span.start >= len(data):
             raise web.HTTPRequestRangeNotSatisfiable
         if faults.wrong_bytes:
             data = data[:-1] + bytes([data[-1] ^ 1])
-        return await _stream(request, data, start, tag, faults)
-
-    def _repository(self, request: web.Request) -> dict[str, Path]:
-        info = request.match_info
-        found = _files(self.folder / "models" / info["org"] / info["repo"])
-        if not found:
-            raise web.HTTPNotFound
-        return found
+        return await _stream(request, data, span, {"ETag": tag, **marks}, faults)
 
     def _note(self, surface: str, request: web.Request) -> None:
         self.seen.append(Seen(surface, str(request.rel_url), dict(request.headers)))
 
 
+def _link(path: Path) -> str:
+    fragment = f"sha256={repositories.sha256(path)}"
+    return f'<a href="../../wheels/{quote(path.name)}#{fragment}">{path.name}</a>'
+
+
 async def _stream(
-    request: web.Request, data: bytes, start: int, tag: str, faults: Faults
+    request: web.Request,
+    data: bytes,
+    span: range | None,
+    headers: Mapping[str, str],
+    faults: Faults,
 ) -> web.StreamResponse:
-    answer = web.StreamResponse(status=206 if start else 200, headers={"ETag": tag})
-    if start:
-        answer.headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+    """The bytes of the span, all of them where there is none."""
+    answer = web.StreamResponse(status=200 if span is None else 206, headers=headers)
+    start, stop = (0, len(data)) if span is None else (span.start, span.stop)
+    if span is not None:
+        answer.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
     if faults.packs:
         answer.headers["Content-Encoding"] = "gzip"
-    answer.content_length = faults.claims_bytes or len(data) - start
+    answer.content_length = faults.claims_bytes or stop - start
     await answer.prepare(request)
+    if request.method == "HEAD":
+        return answer
     if faults.download_hangs:
         await asyncio.sleep(3600)
     end = start + (faults.cut_after_bytes or len(data))
-    for at in range(start, min(end, len(data)), CHUNK_BYTES):
-        await answer.write(data[at : min(at + CHUNK_BYTES, end)])
+    for at in range(start, min(end, stop), CHUNK_BYTES):
+        await answer.write(data[at : min(at + CHUNK_BYTES, end, stop)])
         if faults.pause_s:
             await asyncio.sleep(faults.pause_s)
-    if end < len(data) or faults.claims_bytes:
+    if end < stop or faults.claims_bytes:
         await asyncio.sleep(0.01)  # let what was written arrive
         if request.transport is not None:
             request.transport.close()
     return answer
 
 
-def _range_start(request: web.Request, tag: str) -> int:
-    found = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
+def _range(request: web.Request, tag: str, size: int) -> range | None:
+    """The span that is asked for; None where all of the file is."""
+    found = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
     if found is None or request.headers.get("If-Range", tag) != tag:
-        return 0
-    return int(found[1])
+        return None
+    last = int(found[2]) if found[2] else size - 1
+    return range(int(found[1]), min(last + 1, size))
 
 
 def _status(status: int) -> web.HTTPException:
@@ -264,12 +342,3 @@ def _status(status: int) -> web.HTTPException:
         500: web.HTTPInternalServerError,
     }
     return kinds[status](headers={"Retry-After": "7"} if status == 429 else None)
-
-
-def _files(folder: Path) -> dict[str, Path]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path for path in paths}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

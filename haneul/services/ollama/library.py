@@ -111,7 +111,7 @@ class Library:
         name = _named(asked.model or asked.name)
         if asked.insecure:
             raise UnsupportedValue("A model is never pulled insecurely.", param="insecure")
-        if parse(name).kind == "file":
+        if parse(name).kind in ("file", "folder"):
             raise NotAllowed("A file of the cloud's machine is added there: haneul pull FILE.")
         hub.name_of(name)  # raises for a name that the catalogue does not have
         if asked.stream is False:

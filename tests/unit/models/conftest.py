@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import shutil
 import zipfile
 from types import SimpleNamespace
 
@@ -33,6 +34,7 @@ async def hub(tmp_path, model):
     repository.mkdir(parents=True)
     (repository / "tiny.Q4_K_M.gguf").write_bytes(model.data)
     (repository / "README.md").write_text("# tiny")
+    shutil.copytree(repository, repository.with_name("repo@v1"))
     (folder / "files").mkdir()
     (folder / "files" / "tiny.gguf").write_bytes(model.data)
     (folder / "wheels").mkdir()

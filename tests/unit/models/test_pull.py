@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import re
 import signal
 import sys
 import time
@@ -64,7 +65,7 @@ async def test_model_comes_from_a_plain_web_server(pulling, hub, model):
 async def test_hub_pins_the_commit_and_names_the_licence(pulling, hub):
     pulled = await pulling("hf:org/repo")
     assert pulled.licence == "mit"
-    assert pulled.revision == "c0ffee" * 6 + "c0ff"
+    assert re.fullmatch(r"[0-9a-f]{40}", pulled.revision)
     assert f"/resolve/{pulled.revision}/" in hub.downloads()[0].path
 
 
@@ -261,7 +262,7 @@ async def test_wheel_without_the_member_or_of_another_version_is_refused(pulling
 async def test_repository_is_asked_for_what_it_has(pulling):
     with pytest.raises(BadRequest, match=r"it has: Q4_K_M"):
         await pulling("hf:org/repo:Q8_0")
-    with pytest.raises(FetchFailed, match="no such model"):
+    with pytest.raises(FetchFailed, match="has no model org/other, or it is private"):
         await pulling("hf:org/other")
 
 
@@ -299,6 +300,7 @@ async def test_download_that_leads_to_a_private_place_is_refused(pulling, hub):
 async def test_model_larger_than_the_disk_is_refused_before_it_is_fetched(pulling, hub):
     target = f"{hub.url}/files/tiny.gguf"
     hub.faults["url"].claims_bytes = 1 << 60
+    hub.faults["url"].ignores_range = True
     with pytest.raises(CommandError, match="disk is too full"):
         await pulling(target)
 
