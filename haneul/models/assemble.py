@@ -1,17 +1,20 @@
-"""From an offer's parts to one file: fetched, taken out of their archives, joined in order.
+"""From what is offered of a file to the file: fetched, taken out of archives, joined in order.
 
-A single plain file is only fetched. Anything else grows in `KEY.joined`, with `KEY.steps` beside
+A single plain file is only fetched. What is joined grows in `KEY.joined`, with `KEY.steps` beside
 it saying how many parts are in it and synced; a part that was cut is fetched on, and a join that
-was cut is taken back to the last whole part.
+was cut is taken back to the last whole part. A file of this machine belongs to somebody else: it
+is linked, or copied where that cannot be, and never written to.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
+import shutil
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -20,12 +23,26 @@ from msgspec import Struct
 
 from haneul.base.errors import BrokenFile, CommandError
 from haneul.models.fetch import Fetcher
-from haneul.models.offer import Offer, Part
-from haneul.models.progress import Meter
-from haneul.models.transfer import Arrived, check_space, discard, to_end, transfer
+from haneul.models.mirrors import Mirrors
+from haneul.models.offer import Offered, Part
+from haneul.models.piece import Piece
+from haneul.models.progress import Stage
+from haneul.models.space import check_space
+from haneul.models.threads import to_end
+from haneul.models.transfer import Arrived, OnBytes, discard, transfer
 
 COPY_BYTES = 1 << 20
 MEMBER_MAX_BYTES = 1 << 40
+
+
+class Means(Struct, frozen=True, kw_only=True):
+    """What the files of a pull are fetched with."""
+
+    fetcher: Fetcher
+    folder: Path
+    lanes: asyncio.Semaphore
+    mirrors: Callable[[Piece], Mirrors]  # whoever has the same bytes
+    on_stage: Callable[[Stage], None]
 
 
 class _Steps(Struct, frozen=True):
@@ -33,86 +50,90 @@ class _Steps(Struct, frozen=True):
     bytes: int = 0
 
 
-async def assemble(fetcher: Fetcher, offer: Offer, folder: Path, *, meter: Meter) -> Arrived:
-    """The whole file in the folder, synced, with its hash. Raises FetchFailed, CommandError."""
-    count = _Counter(offer, meter)
-    first = offer.parts[0]
-    if len(offer.parts) == 1 and first.piece is not None and not first.member:
-        return await transfer(fetcher, first.piece, folder, on_bytes=count.of(0))
-    joined = folder / f"{_key(offer)}.joined"
+async def assemble(offered: Offered, means: Means, counts: Sequence[OnBytes]) -> Arrived:
+    """The whole file in the folder, synced, with its hash. Raises FetchFailed, CommandError.
+
+    counts are told how far each part is.
+    """
+    first = offered.parts[0]
+    if len(offered.parts) == 1 and not first.member:
+        if first.piece is not None:
+            return await _fetched(first.piece, means, counts[0])
+        if first.path is not None:
+            return await _step(_linked, first.path, means.folder / f"{_key(offered)}.joined")
+    joined = means.folder / f"{_key(offered)}.joined"
     steps = await to_end(_kept_steps, joined)
-    for number, part in enumerate(offer.parts):
+    for number, part in enumerate(offered.parts):
         if number >= steps.parts:
-            steps = await _add(fetcher, part, joined, steps, count.of(number), meter, offer.source)
-        count.finish(number)
-    meter.stage("checking", offer.source)
+            steps = await _add(part, joined, steps, means, counts[number])
+    means.on_stage("checking")
     return await to_end(_hashed, joined)
 
 
-def forget(offer: Offer, folder: Path) -> None:
-    """Removes what was joined of an offer whose bytes turned out wrong."""
-    joined = folder / f"{_key(offer)}.joined"
+def forget(offered: Offered, folder: Path) -> None:
+    """Removes what was fetched and joined of a file."""
+    joined = folder / f"{_key(offered)}.joined"
     for path in (joined, joined.with_suffix(".steps")):
         path.unlink(missing_ok=True)
+    for part in offered.parts:
+        if part.piece is not None:
+            discard(part.piece, folder)
 
 
-class _Counter:
-    """Adds the bytes of the parts up for one report."""
-
-    def __init__(self, offer: Offer, meter: Meter) -> None:
-        self._meter, self._source = meter, offer.source
-        self._sizes = [part.bytes for part in offer.parts]
-        self._done = [0] * len(offer.parts)
-
-    def of(self, number: int) -> Callable[[int, int | None], None]:
-        def note(done_bytes: int, total_bytes: int | None) -> None:
-            self._done[number], self._sizes[number] = done_bytes, total_bytes
-            sizes = [size for size in self._sizes if size is not None]
-            total = sum(sizes) if len(sizes) == len(self._sizes) else None
-            self._meter.bytes(self._source, sum(self._done), total)
-
-        return note
-
-    def finish(self, number: int) -> None:
-        self._done[number] = self._sizes[number] or self._done[number]
+async def _fetched(piece: Piece, means: Means, count: OnBytes) -> Arrived:
+    return await transfer(
+        means.fetcher, means.mirrors(piece), means.folder, on_bytes=count, lanes=means.lanes
+    )
 
 
-async def _add(
-    fetcher: Fetcher,
-    part: Part,
-    joined: Path,
-    steps: _Steps,
-    on_bytes: Callable[[int, int | None], None],
-    meter: Meter,
-    source: str,
-) -> _Steps:
-    """Fetches one part, appends what is wanted of it, and lets the fetched file go."""
-    arrived = None
-    if part.piece is not None:
-        arrived = await transfer(fetcher, part.piece, joined.parent, on_bytes=on_bytes)
-    path = arrived.path if arrived else part.path
-    assert path is not None
-    if part.member:
-        meter.stage("unpacking", source)
+async def _step(step: Callable[..., Arrived], *args: Path) -> Arrived:
     try:
-        done = await to_end(_append, path, part.member, joined, steps)
+        return await to_end(step, *args)
+    except OSError as cause:
+        raise CommandError(f"The disk cannot take the model: {cause.strerror}.") from cause
+
+
+def _linked(path: Path, joined: Path) -> Arrived:
+    path = path.resolve()
+    joined.unlink(missing_ok=True)
+    try:
+        os.link(path, joined)
+    except OSError:  # another file system, or one without links
+        check_space(joined.parent, path.stat().st_size)
+        shutil.copyfile(path, joined)
+        with joined.open("rb") as file:
+            os.fsync(file.fileno())
+    return _hashed(joined)
+
+
+async def _add(part: Part, joined: Path, steps: _Steps, means: Means, count: OnBytes) -> _Steps:
+    """Fetches one part, appends what is wanted of it, and lets the fetched file go."""
+    path = part.path
+    if part.piece is not None:
+        path = (await _fetched(part.piece, means, count)).path
+    if part.member:
+        means.on_stage("unpacking")
+    try:
+        done = await to_end(_append, path, part, joined, steps)
     except BrokenFile:
         if part.piece is not None:
-            discard(part.piece, joined.parent)
+            await to_end(discard, part.piece, means.folder)
         raise
     except OSError as cause:
         raise CommandError(f"The disk cannot take the model: {cause.strerror}.") from cause
     if part.piece is not None:
-        discard(part.piece, joined.parent)
+        await to_end(discard, part.piece, means.folder)
     return done
 
 
-def _append(path: Path, member: str, joined: Path, steps: _Steps) -> _Steps:
+def _append(path: Path | None, part: Part, joined: Path, steps: _Steps) -> _Steps:
     with joined.open("r+b" if joined.exists() else "w+b") as target:
         target.truncate(steps.bytes)
         target.seek(steps.bytes)
-        if member:
-            _unpack(path, member, target)
+        if path is None:
+            target.write(part.content or b"")
+        elif part.member:
+            _unpack(path, part.member, target)
         else:
             with path.open("rb") as source:
                 _copy(source, target, path.stat().st_size)
@@ -166,8 +187,13 @@ def _hashed(joined: Path) -> Arrived:
     return Arrived(joined, digest, joined.stat().st_size)
 
 
-def _key(offer: Offer) -> str:
+def _key(offered: Offered) -> str:
     places = [
-        f"{part.piece.url if part.piece else part.path} {part.member}" for part in offer.parts
+        part.piece.url if part.piece else str(part.path or _digest(part)) for part in offered.parts
     ]
-    return hashlib.sha256("\n".join([offer.sha256, *places]).encode()).hexdigest()[:40]
+    members = [part.member for part in offered.parts]
+    return hashlib.sha256("\n".join([offered.sha256, *places, *members]).encode()).hexdigest()[:40]
+
+
+def _digest(part: Part) -> str:
+    return hashlib.sha256(part.content or b"").hexdigest()

@@ -1,35 +1,44 @@
 """Model files by their content: HOME/models/blobs/sha256-HEX, and the names they were pulled by.
 
 A digest has one form and nothing else becomes a path; a symbolic link is never taken for a blob.
-Beside the blobs lie `partial` (what is being fetched), `locks`, and `names`: one small file per
-name that was pulled, so that a second pull needs no network.
+Beside the blobs lie `partial` (what is being fetched), `locks`, `names`: one small file per name
+that was pulled, so that a second pull needs no network, and `revisions`: for engines that want the
+files of a model beside each other, ID/PATH as further links to the blobs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
+import secrets
+import shutil
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from haneul.base.errors import BadRequest, CommandError, NotFound
-
-SHA256 = re.compile(r"[0-9a-f]{64}")
+from haneul.models.manifest import SHA256, File, Format, Manifest
 
 
 class Kept(Struct, frozen=True, kw_only=True):
     """What is remembered of a pull: which bytes a name stands for, and where they came from."""
 
     name: str
-    sha256: str
+    sha256: str  # of the one file; of several the manifest's own name
     bytes: int
     source: str
     revision: str
     licence: str
+    format: Format = "gguf"
+    files: tuple[File, ...] = ()  # (): the one blob, whatever its name was
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Of every blob it needs."""
+        return tuple(file.sha256 for file in self.files) or (self.sha256,)
 
 
 class Blobs:
@@ -39,13 +48,19 @@ class Blobs:
         self.folder = folder
         self.partial = folder / "partial"
         self.locks = folder / "locks"
-        self._blobs = folder / "blobs"
-        self._names = folder / "names"
+        self.blobs = folder / "blobs"
+        self.names = folder / "names"
+        self.revisions = folder / "revisions"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """What there is in it."""
+        return self.partial, self.locks, self.blobs, self.names, self.revisions
 
     def open(self) -> None:
         """Makes the folders. Raises CommandError."""
         try:
-            for folder in (self.partial, self.locks, self._blobs, self._names):
+            for folder in self.folders:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
             raise CommandError(f"The model folder cannot be made: {cause.strerror}.") from cause
@@ -54,7 +69,7 @@ class Blobs:
         """Where the blob of that digest is or would be. Raises BadRequest for anything else."""
         if not SHA256.fullmatch(sha256):
             raise BadRequest("A digest is 64 hexadecimal digits in lower case.")
-        return self._blobs / f"sha256-{sha256}"
+        return self.blobs / f"sha256-{sha256}"
 
     def size(self, sha256: str) -> int | None:
         """Bytes of the blob; None when there is none (a link in its place is none)."""
@@ -83,15 +98,60 @@ class Blobs:
             self.path(sha256).unlink()
         except FileNotFoundError as cause:
             raise NotFound("There is no such blob.") from cause
-        for path in self._names.glob("*.json"):
+        for path in self.names.glob("*.json"):
             kept = _read(path)
             if kept is not None and kept.sha256 == sha256:
                 path.unlink(missing_ok=True)
 
+    def lay_out(self, manifest: Manifest) -> Path:
+        """A folder with the manifest's files under their paths, all of them or none.
+
+        They are links to the blobs and take no room. Raises NotFound for a blob that is not here.
+        """
+        folder = self.revisions / manifest.revision
+        if self._is_laid_out(folder, manifest):
+            return folder
+        mark = f".{manifest.revision[:12]}-{os.getpid()}-{secrets.token_hex(4)}"
+        fresh, old = self.revisions / f"{mark}.fresh", self.revisions / f"{mark}.old"
+        try:
+            for file in manifest.files:
+                self._link(file, fresh / file.path)
+            for made in {path.parent for path in fresh.rglob("*")}:
+                _sync_folder(made)
+            with suppress(FileNotFoundError):
+                folder.rename(old)
+            with suppress(OSError):  # another process was faster
+                fresh.rename(folder)
+            _sync_folder(self.revisions)
+        finally:
+            for left in (fresh, old):
+                shutil.rmtree(left, ignore_errors=True)
+        if not self._is_laid_out(folder, manifest):
+            raise CommandError("The files of the model cannot be laid out beside each other.")
+        return folder
+
+    def _link(self, file: File, path: Path) -> None:
+        if self.size(file.sha256) != file.bytes:
+            raise NotFound(f"The model's file {file.path} is not here.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(self.path(file.sha256), path)
+        except OSError:  # a file system without links of this kind
+            path.symlink_to(os.path.relpath(self.path(file.sha256), path.parent))
+
+    def _is_laid_out(self, folder: Path, manifest: Manifest) -> bool:
+        try:
+            return all(
+                folder.joinpath(file.path).samefile(self.path(file.sha256))
+                for file in manifest.files
+            )
+        except OSError:
+            return False
+
     def remember(self, kept: Kept) -> None:
         """Notes which blob a name stands for from now on."""
         path = self._name_path(kept.name)
-        fresh = path.with_suffix(f".{os.getpid()}")
+        fresh = path.with_suffix(f".{os.getpid()}-{secrets.token_hex(4)}")
         fresh.write_bytes(msgspec.json.encode(kept))
         fresh.replace(path)
 
@@ -100,10 +160,13 @@ class Blobs:
         kept = _read(self._name_path(name))
         if kept is None or kept.name != name or not SHA256.fullmatch(kept.sha256):
             return None
-        return kept if self.size(kept.sha256) == kept.bytes else None
+        if not kept.files:
+            return kept if self.size(kept.sha256) == kept.bytes else None
+        is_whole = all(self.size(file.sha256) == file.bytes for file in kept.files)
+        return kept if is_whole else None
 
     def _name_path(self, name: str) -> Path:
-        return self._names / (hashlib.sha256(name.encode()).hexdigest() + ".json")
+        return self.names / (hashlib.sha256(name.encode()).hexdigest() + ".json")
 
 
 def file_sha256(path: Path) -> str:

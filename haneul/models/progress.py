@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -27,6 +27,7 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 OnProgress = Callable[[Progress], None]
+OnBytes = Callable[[int, int | None], None]  # bytes so far, bytes in all if known
 
 
 class Meter:
@@ -95,3 +96,37 @@ class Meter:
         self._last = progress
         if self._report is not None:
             self._report(progress)
+
+
+class Tally:
+    """Adds up what has come of the parts of a pull, for one report."""
+
+    def __init__(self, meter: Meter, source: str, sizes: Sequence[int | None]) -> None:
+        self._meter, self._source = meter, source
+        self._sizes = list(sizes)
+        self._done = [0] * len(sizes)
+        self._unknown = sum(size is None for size in sizes)
+        self._done_bytes, self._total_bytes = 0, sum(size or 0 for size in sizes)
+
+    def of(self, number: int) -> OnBytes:
+        """What is told how far one part is."""
+
+        def note(done_bytes: int, total_bytes: int | None) -> None:
+            self._note(number, done_bytes, total_bytes)
+            self._meter.bytes(
+                self._source, self._done_bytes, None if self._unknown else self._total_bytes
+            )
+
+        return note
+
+    def finish(self, number: int) -> None:
+        """Notes that a part is here."""
+        size = self._sizes[number]
+        self._note(number, self._done[number] if size is None else size, size)
+
+    def _note(self, number: int, done_bytes: int, total_bytes: int | None) -> None:
+        before = self._sizes[number]
+        self._unknown += (total_bytes is None) - (before is None)
+        self._total_bytes += (total_bytes or 0) - (before or 0)
+        self._done_bytes += done_bytes - self._done[number]
+        self._sizes[number], self._done[number] = total_bytes, done_bytes

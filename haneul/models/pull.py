@@ -5,43 +5,43 @@ goes on where a transfer was cut, and lets no byte into the store that was not h
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
 from pathlib import Path
 
 from msgspec import Struct
 
 from haneul.base.errors import BadRequest, BrokenFile, FetchFailed, HaneulError
-from haneul.base.gguf import check_file
 from haneul.base.log import logger
 from haneul.models.adopt import adopt
-from haneul.models.assemble import assemble, forget
+from haneul.models.assemble import forget
 from haneul.models.blobs import Blobs, Kept
+from haneul.models.bring import Bringing
 from haneul.models.catalogue import Entry
 from haneul.models.fetch import Fetcher
-from haneul.models.lock import hold
+from haneul.models.manifest import PATH, File, Manifest, manifest
 from haneul.models.offer import Offer, Wanted
+from haneul.models.pins import Pins
 from haneul.models.progress import Meter, OnProgress
-from haneul.models.race import offers
 from haneul.models.reference import Reference, show
 from haneul.models.sources import Sources
-from haneul.models.transfer import Arrived, WrongBytes, discard, to_end
+from haneul.models.supply import Supply
+from haneul.models.threads import to_end
 
 log = logger("pull")
 
 
 class Pulled(Struct, frozen=True, kw_only=True):
-    """A model file that is here: whole, hashed, checked."""
+    """A model that is here: whole, hashed, checked."""
 
     name: str  # of the catalogue, or the reference as show() writes it
-    path: Path
-    sha256: str
-    bytes: int
+    path: Path  # its only file, or the first of its weights, the others beside it
+    sha256: str  # of the only file; of several the manifest's own name
+    bytes: int  # of all files together
     source: str  # such as "huggingface"; "file" for one of this machine; "store": it was here
     revision: str
     licence: str  # "": unknown
+    manifest: Manifest
 
 
 async def pull(
@@ -61,22 +61,32 @@ async def pull(
     await asyncio.to_thread(blobs.open)
     if isinstance(target, Reference) and target.kind == "file":
         meter.stage("checking", "file")
-        name = show(target)
         kept = await to_end(adopt, target.name, blobs)
-    else:
-        order = _Order(target)
-        name = order.name
-        present = await asyncio.to_thread(_present, order, blobs)
-        kept = present or await _fetch(order, blobs, fetcher, environ, meter)
+        made = _manifest(kept, Path(target.name).name)
+        return await _pulled(show(target), kept, made, blobs, meter)
+    order = _Order(target)
+    async with Pins(blobs.locks) as pins:
+        present = await to_end(_present, order, blobs, pins)
+        kept = present or await _fetch(order, blobs, fetcher, pins, environ=environ, meter=meter)
+        made = _manifest(kept, order.file)
+        return await _pulled(order.name, kept, made, blobs, meter)
+
+
+async def _pulled(name: str, kept: Kept, made: Manifest, blobs: Blobs, meter: Meter) -> Pulled:
+    path = blobs.path(made.files[0].sha256)
+    if len(made.files) > 1:
+        folder = await to_end(blobs.lay_out, made)
+        path = folder / made.weights[0].path
     meter.stage("ready", kept.source)
     return Pulled(
         name=name,
-        path=blobs.path(kept.sha256),
+        path=path,
         sha256=kept.sha256,
         bytes=kept.bytes,
         source=kept.source,
         revision=kept.revision,
         licence=kept.licence,
+        manifest=made,
     )
 
 
@@ -98,26 +108,43 @@ class _Order:
                 param="model",
             )
 
+    @property
+    def file(self) -> str:
+        """What a file is called whose name nobody told."""
+        first = self.ways[0].parts[0]
+        return (first.file or first.name).rpartition("/")[2]
+
 
 async def _fetch(
-    order: _Order, blobs: Blobs, fetcher: Fetcher, environ: Mapping[str, str], meter: Meter
+    order: _Order,
+    blobs: Blobs,
+    fetcher: Fetcher,
+    pins: Pins,
+    *,
+    environ: Mapping[str, str],
+    meter: Meter,
 ) -> Kept:
     """Tries one offer after the other until one gives the right bytes."""
     meter.stage("asking")
-    sources = Sources(fetcher, environ)
     failures: list[HaneulError] = []
     tried: list[Offer] = []
-    asks = await sources.asks(order.ways)
-    async with aclosing(offers(asks, failures)) as found:
-        async for offer in found:
+    asks = await Sources(fetcher, environ).asks(order.ways)
+    async with Supply(asks, failures) as supply:
+        async for offer in supply:
             tried.append(offer)
+            log.info("pull_started", model=order.name, source=offer.source, bytes=offer.bytes)
+            bringing = Bringing(
+                offer, blobs=blobs, fetcher=fetcher, supply=supply, pins=pins, meter=meter
+            )
             try:
-                kept = await _take(order, offer, blobs, fetcher, meter)
+                made = await bringing.bring()
             except (FetchFailed, BrokenFile) as failure:
                 log.warning("source_failed", model=order.name, source=offer.source)
                 failures.append(failure)
+                supply.leave_out(offer)
                 continue
-            await asyncio.to_thread(_tidy, tried, blobs)
+            kept = _kept(order, offer, made, bringing.source)
+            await to_end(_conclude, kept, tried, blobs)
             return kept
     if len(failures) == 1:
         raise failures[0]
@@ -125,61 +152,30 @@ async def _fetch(
     raise FetchFailed(f"{order.name} could not be pulled. {reasons}")
 
 
-async def _take(order: _Order, offer: Offer, blobs: Blobs, fetcher: Fetcher, meter: Meter) -> Kept:
-    """Fetches one offer under its lock, unless somebody else has done so meanwhile."""
-    lock = blobs.locks / f"{_lock_name(offer)}.lock"
-    async with hold(lock, on_wait=lambda: meter.stage("waiting", offer.source)):
-        present = await asyncio.to_thread(_present, order, blobs)
-        if present is None and offer.sha256 and blobs.size(offer.sha256) is not None:
-            present = _kept(order, offer, offer.sha256, blobs.size(offer.sha256) or 0)
-            await asyncio.to_thread(blobs.remember, present)
-        if present is not None:
-            return present
-        log.info("pull_started", model=order.name, source=offer.source, bytes=offer.bytes)
-        arrived = await assemble(fetcher, offer, blobs.partial, meter=meter)
-        meter.stage("checking", offer.source)
-        return await to_end(_accept, order, offer, arrived, blobs)
-
-
-def _accept(order: _Order, offer: Offer, arrived: Arrived, blobs: Blobs) -> Kept:
-    """Lets the file into the store if it is what was promised and what an engine may be given."""
-    try:
-        if offer.bytes is not None and arrived.bytes != offer.bytes:
-            raise WrongBytes(f"{offer.source} gave {arrived.bytes} bytes, not {offer.bytes}.")
-        if offer.sha256 and arrived.sha256 != offer.sha256:
-            raise WrongBytes(f"{offer.source} gave bytes of another SHA-256 than was promised.")
-        check_file(arrived.path)
-    except (WrongBytes, BrokenFile):
-        _drop(offer, blobs)
-        raise
-    blobs.take(arrived.path, arrived.sha256)
-    _drop(offer, blobs)
-    kept = _kept(order, offer, arrived.sha256, arrived.bytes)
+def _conclude(kept: Kept, tried: Sequence[Offer], blobs: Blobs) -> None:
+    """Notes what was pulled, and removes what the sources that failed left half-done."""
     blobs.remember(kept)
-    log.info("pulled", model=order.name, source=offer.source, sha256=arrived.sha256)
-    return kept
-
-
-def _tidy(tried: Sequence[Offer], blobs: Blobs) -> None:
-    """Removes what the sources that failed left half-done: the model is here now."""
+    log.info("pulled", model=kept.name, source=kept.source, sha256=kept.sha256)
     for offer in tried:
-        _drop(offer, blobs)
+        for file in offer.files:
+            forget(file, blobs.partial)
 
 
-def _drop(offer: Offer, blobs: Blobs) -> None:
-    forget(offer, blobs.partial)
-    for part in offer.parts:
-        if part.piece is not None:
-            discard(part.piece, blobs.partial)
-
-
-def _present(order: _Order, blobs: Blobs) -> Kept | None:
-    """The model if it is here: by its name, or by a hash that is pinned."""
-    known = blobs.recall(order.name)
+def _present(order: _Order, blobs: Blobs, pins: Pins) -> Kept | None:
+    """The model if it is here and stays: by its name, or by a hash that is pinned."""
     pinned = {way.sha256 for way in order.ways if way.sha256}
+    known = blobs.recall(order.name)
+    pins.add([*pinned, *(() if known is None else known.digests)])
+    known = blobs.recall(order.name)  # what was pinned too late is gone by now
     is_all_pinned = all(way.sha256 for way in order.ways)
-    if known is not None and (known.sha256 in pinned or not is_all_pinned):
-        return known
+    if known is None or not (known.sha256 in pinned or not is_all_pinned):
+        known = _by_hash(order, blobs)
+    if known is not None:
+        blobs.remember(known)
+    return known
+
+
+def _by_hash(order: _Order, blobs: Blobs) -> Kept | None:
     for way in order.ways:
         size = blobs.size(way.sha256) if way.sha256 else None
         if size is not None and size == (way.bytes or size):
@@ -194,19 +190,20 @@ def _present(order: _Order, blobs: Blobs) -> Kept | None:
     return None
 
 
-def _kept(order: _Order, offer: Offer, sha256: str, size: int) -> Kept:
+def _kept(order: _Order, offer: Offer, made: Manifest, source: str) -> Kept:
     return Kept(
         name=order.name,
-        sha256=sha256,
-        bytes=size,
-        source=offer.source,
+        sha256=made.revision if len(made.files) > 1 else made.files[0].sha256,
+        bytes=made.bytes,
+        source=source,
         revision=offer.revision,
         licence=order.licence or offer.licence,
+        format=made.format,
+        files=made.files,
     )
 
 
-def _lock_name(offer: Offer) -> str:
-    if offer.sha256:
-        return offer.sha256
-    places = [part.piece.url if part.piece else str(part.path) for part in offer.parts]
-    return hashlib.sha256("\n".join(places).encode()).hexdigest()
+def _manifest(kept: Kept, name: str) -> Manifest:
+    """The files, also of what was remembered before the names of single files were."""
+    path = name if PATH.fullmatch(name) and name.strip(". ") else "model.gguf"
+    return manifest(kept.format, kept.files or (File(path, kept.sha256, kept.bytes),))
