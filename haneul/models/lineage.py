@@ -10,7 +10,7 @@ from haneul.models import revisions, serving
 from haneul.store import models as model_queries
 from haneul.store import revisions as queries
 from haneul.store import routes as route_queries
-from haneul.store.revisions import DerivationRow, RevisionRow
+from haneul.store.revisions import RevisionRow
 
 DEPTH_MAX = 32
 
@@ -18,15 +18,15 @@ DEPTH_MAX = 32
 class Node(Struct, frozen=True, kw_only=True):
     """A revision in the tree, or what is only known by its name elsewhere (id "")."""
 
-    id: str
+    id: str = ""
     name: str  # NAME@ID
-    relation: str  # to the node it hangs on: quantized, merged, …; "" for the subject
+    relation: str = ""  # to what it was made of: quantized, merged, …; "": not made here
     source: str
-    licence: str | None
-    bytes: int | None
-    loss: float | None  # by which share perplexity grew; None: not measured, or nothing to measure
-    aliases: tuple[str, ...]
-    is_withdrawn: bool
+    licence: str | None = None
+    bytes: int | None = None
+    loss: float | None = None  # by which share perplexity grew; None: not measured
+    aliases: tuple[str, ...] = ()
+    is_withdrawn: bool = False
     others: tuple[Node, ...] = ()  # further from the subject
 
 
@@ -43,7 +43,7 @@ def lineage(connection: Connection, row: RevisionRow) -> Lineage:
     """The tree of a revision, both ways."""
     down = _down(connection, row.id, DEPTH_MAX)
     return Lineage(
-        subject=_node(connection, row.id, row, ""),
+        subject=_of(connection, row.id),
         up=_up(connection, row.id, DEPTH_MAX),
         down=down,
         breaks=tuple(_breaks(connection, row, down)),
@@ -60,51 +60,30 @@ def draw(tree: Lineage) -> list[str]:
 
 
 def _up(connection: Connection, revision: str, depth: int) -> tuple[Node, ...]:
-    edges = queries.parents(connection, revision) if depth else []
-    return tuple(
-        _of(connection, edge, edge.parent, _up(connection, edge.parent, depth - 1))
-        for edge in edges
-    )
+    ends = [edge.parent for edge in queries.parents(connection, revision)] if depth else []
+    return tuple(_of(connection, end, _up(connection, end, depth - 1)) for end in _once(ends))
 
 
 def _down(connection: Connection, revision: str, depth: int) -> tuple[Node, ...]:
-    edges = queries.children(connection, revision) if depth else []
-    return tuple(
-        _of(connection, edge, edge.child, _down(connection, edge.child, depth - 1))
-        for edge in edges
-    )
+    ends = [edge.child for edge in queries.children(connection, revision)] if depth else []
+    return tuple(_of(connection, end, _down(connection, end, depth - 1)) for end in _once(ends))
 
 
-def _of(connection: Connection, edge: DerivationRow, end: str, others: tuple[Node, ...]) -> Node:
+def _once(ends: list[str]) -> list[str]:
+    return list(dict.fromkeys(ends))
+
+
+def _of(connection: Connection, end: str, others: tuple[Node, ...] = ()) -> Node:
     rows = queries.of_id(connection, end)
-    return _node(connection, end, rows[0] if rows else None, edge.relation, others)
-
-
-def _node(
-    connection: Connection,
-    end: str,
-    row: RevisionRow | None,
-    relation: str,
-    others: tuple[Node, ...] = (),
-) -> Node:
-    if row is None:  # only known by name
-        return Node(
-            id="",
-            name=end,
-            relation=relation,
-            source="elsewhere",
-            licence=None,
-            bytes=None,
-            loss=None,
-            aliases=(),
-            is_withdrawn=False,
-            others=others,
-        )
+    if not rows:
+        return Node(name=end, source="elsewhere", others=others)
+    row = rows[0]
     pointed = queries.aliases(connection, row.model)
+    made = {edge.relation for edge in queries.parents(connection, end)}
     return Node(
         id=row.id,
         name=revisions.named(row),
-        relation=relation,
+        relation=", ".join(sorted(made)),
         source=f"{row.source}@{row.source_revision}" if row.source_revision else row.source,
         licence=row.licence,
         bytes=row.bytes,

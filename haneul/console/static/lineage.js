@@ -2,9 +2,9 @@
 
 import { draw, h } from "./dom.js";
 import { bytes, sharePercent } from "./format.js";
-import { t } from "./i18n.js";
+import { knows, t } from "./i18n.js";
 
-const WIDTH = 216;
+const WIDTH = 232;
 const HEIGHT = 76;
 const GAP_X = 56;
 const GAP_Y = 14;
@@ -69,8 +69,8 @@ function box({ node, x, y, kind }) {
     "g", { class: `family-node ${kind} ${node.is_withdrawn ? "withdrawn" : ""}`, transform: `translate(${x} ${y})` },
     draw("title", {}, [node.name, node.source, node.is_withdrawn ? t("withdrawn") : ""].filter(Boolean).join("\n")),
     draw("rect", { width: WIDTH, height: HEIGHT, rx: 10 }),
-    label(22, "family-name", shortened(node.name, marks ? 26 - marks.length / 2 : 28), marks),
-    label(43, "family-facts", node.is_withdrawn ? t("withdrawn") : facts.filter(Boolean).join(" · ") || t("family_this")),
+    label(22, "family-name", shortened(node.name, marks ? 24 - marks.length : 26), marks),
+    label(43, "family-facts", node.is_withdrawn ? t("withdrawn") : facts.filter(Boolean).join(" · ") || node.source),
     label(62, "family-facts", last.filter(Boolean).join(" · ")),
   );
 }
@@ -80,9 +80,8 @@ function label(y, kind, text, marks = "") {
 }
 
 function relation(node) {
-  const name = `relation_${node.relation}`;
-  const said = t(name);
-  return said === name ? node.relation : said;
+  const said = node.relation.split(", ").map((each) => (knows(`relation_${each}`) ? t(`relation_${each}`) : each));
+  return said.join(", ");
 }
 
 /** Its beginning and its end: a revision's digits stand at the end. */

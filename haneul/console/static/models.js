@@ -59,7 +59,20 @@ function empty() {
   return h("div", { class: "nothing" }, h("h2", {}, t("no_models")), h("p", { class: "hint" }, t("no_models_hint"), h("code", { class: "command" }, "haneul pull MODEL")));
 }
 
+/** A name that leads to others: a route, or an alias of a revision. */
+function routeCard(model, chatWith) {
+  const led = [...model.members.map((each) => each.model), ...model.fallbacks];
+  return h(
+    "article", { class: "card model" },
+    h("header", {}, h("h2", {}, model.id), h("span", { class: "pill ready" }, t("leads"))),
+    h("p", {}, t("leads_to")),
+    h("ul", {}, led.map((name) => h("li", {}, name))),
+    h("button", { class: "quiet", type: "button", onclick: () => chatWith(model.id) }, t("ask_it")),
+  );
+}
+
 function card(model, { isDefault, isOpen, chatWith, api }) {
+  if (model.owned_by === "route") return routeCard(model, chatWith);
   const state = model.state ?? "ready";
   return h(
     "article", { class: "card model" },
@@ -120,7 +133,7 @@ function basis(model, isOpen) {
 /** What it was made of and what was made of it, asked for when somebody looks. */
 function family(model, api) {
   const inside = h("div", {}, t("loading"));
-  const details = h("details", { class: "basis" }, h("summary", {}, t("family")), inside);
+  const details = h("details", { class: "basis tree" }, h("summary", {}, t("family")), inside);
   details.addEventListener("toggle", async () => {
     if (!details.open) return;
     try {
