@@ -1,13 +1,13 @@
 """What each layer's attention weighs and remembers, read from a config.json.
 
 Parameters are those of the matrices; norms and biases, well under a thousandth, are not counted.
-Remembered numbers are counted at 16 bits.
+Remembered numbers are counted at 16 bits, those of an index by which tokens are chosen at fewer.
 """
 
 from __future__ import annotations
 
 from haneul.models.config_fields import Attention, Fields, head_size, heads, writes
-from haneul.models.config_linear import delta, kimi_delta, lightning, mamba
+from haneul.models.config_linear import STATE_BYTES, delta, kimi_delta, lightning, mamba
 
 NUMBER_BYTES = 2
 
@@ -23,8 +23,9 @@ def attention(fields: Fields, kind: str, at: int) -> Attention:
     if kind == "delta":
         linear = fields.inside("linear_attn_config")
         return kimi_delta(fields, linear) if linear.has("num_heads") else delta(fields)
-    if fields.each("compress_ratios"):
-        return _compressed(fields, fields.whole_each("compress_ratios")[at])
+    ratios = fields.whole_each("compress_ratios")
+    if at < len(ratios):
+        return _compressed(fields, ratios[at])
     if fields.number("kv_lora_rank", default=0):
         return _latent(fields, at)
     return _grouped(fields, kind, at)
@@ -115,29 +116,36 @@ def _index(fields: Fields, q_rank: int, at: int) -> tuple[int, int]:
     if not size or (at < len(owners) and owners[at] != "full"):
         return 0, 0
     count, hidden = fields.number("index_n_heads"), fields.number("hidden_size")
-    return size, q_rank * count * size + hidden * (size + count)
+    return _at_8_bits(size), q_rank * count * size + hidden * (size + count)
+
+
+def _at_8_bits(size: int) -> int:
+    """So many numbers of 16 bits take the place of `size` of 8 bits and their scale of 32."""
+    return size // 2 + 2
 
 
 def _compressed(fields: Fields, ratio: int) -> Attention:
     """Attention to a window, and to one entry of every `ratio` tokens (DeepSeek V4).
 
-    The entries of the window are few and counted within: one for each token of it, once.
+    The window and what is being compressed do not grow: they count as a state.
     """
     hidden, count, size = fields.number("hidden_size"), heads(fields), head_size(fields)
     q_rank, o_rank = fields.number("q_lora_rank"), fields.number("o_lora_rank")
     groups = fields.number("o_groups", default=1)
     asking = hidden * q_rank + q_rank * count * size
     telling = count * size * o_rank + groups * o_rank * hidden
+    window = fields.number("sliding_window", default=0)
+    if not ratio:
+        parameters = asking + hidden * size + telling
+        return Attention(parameters=parameters, numbers=size, window=window)
     overlap = 2 if ratio == 4 else 1
-    squeezing = 2 * overlap * hidden * size if ratio else 0
     index = fields.number("index_head_dim", default=0) if ratio == 4 else 0
     index_heads = fields.number("index_n_heads", default=0)
     indexing = q_rank * index_heads * index + hidden * (index_heads + 4 * index) if index else 0
-    window = fields.number("sliding_window", default=0)
+    being_made = 2 * ratio * overlap * (size + index) * STATE_BYTES
     return Attention(
-        parameters=asking + hidden * size + telling + squeezing + indexing,
-        numbers=size + index,
-        window=0 if ratio else window,
-        every=max(1, ratio),
-        state_bytes=window * size * NUMBER_BYTES if ratio else 0,
+        parameters=asking + hidden * size + telling + 2 * overlap * hidden * size + indexing,
+        numbers=size + (index // 4 + 2 if index else 0),  # 4 bits each, and a scale
+        every=ratio,
+        state_bytes=window * size * NUMBER_BYTES + being_made,
     )

@@ -14,7 +14,7 @@ from haneul.base.errors import BrokenFile
 
 CONFIG_BYTES_MAX = 32_000_000  # quantised mixtures list every tensor that stays as it is: 3 MB seen
 NUMBER_MAX = 1 << 31
-LAYERS_MAX = 4096
+LAYERS_MAX = 1024
 
 # What the configs of a family leave out because its code has it as a default (transformers 4.57).
 DEFAULTS: dict[str, dict[str, Any]] = {

@@ -2,7 +2,7 @@
 
 A config says how a model is built, not how large its files are, so parameters are the sum of the
 matrices that follow from it, without norms, biases, an extra prediction layer or a part that sees
-or hears. Against the sizes that the makers of 60 models tell the sum is within 3 %.
+or hears. Against what the makers of 28 models tell, the sum was within 2 %.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from haneul.chips.chip import Chip
 from haneul.chips.estimate import holds
-from haneul.chips.footprint import fits, footprint, kv_bytes_per_token
-from haneul.chips.shape import Shape
+from haneul.chips.footprint import fits, footprint, kv_bytes, kv_bytes_per_token
+from haneul.chips.shape import Layers, Shape
 
 relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
@@ -49,6 +49,64 @@ def test_unknown_heads_are_counted_as_all_heads_and_widen_the_interval(small: Sh
     known = footprint(small, context_tokens=4096, slots=1)
     assert unknown.total.high > known.total.high
     assert unknown.total.low < known.total.mid
+
+
+def test_published_cache_sizes_are_met(half: Shape) -> None:
+    """DeepSeek's own table (arXiv 2505.09343, table 1): bytes of one token at 16 bits."""
+    latent = replace(half, layers=61, memory=(Layers(count=61, numbers=512 + 64),))
+    qwen = replace(half, layers=80, kv_heads=8, key_size=128, value_size=128)
+    llama = replace(half, layers=126, kv_heads=8, key_size=128, value_size=128)
+    assert kv_bytes_per_token(latent) == 70_272
+    assert kv_bytes_per_token(qwen) == 327_680
+    assert kv_bytes_per_token(llama) == 516_096
+
+
+def test_layers_that_look_back_a_window_stop_growing_and_linear_ones_never_grow(
+    half: Shape,
+) -> None:
+    mixed = replace(
+        half,
+        layers=4,
+        memory=(
+            Layers(count=2, numbers=100, window=1000),
+            Layers(count=1, numbers=100),
+            Layers(count=1, numbers=0, state_bytes=5000),
+        ),
+    )
+    assert kv_bytes(mixed, 10, batch_tokens=0) == (2 + 1) * 10 * 100 * 2 + 5000
+    assert kv_bytes(mixed, 3000, batch_tokens=0) == (2 * 1000 + 3000) * 100 * 2 + 5000
+    assert kv_bytes(mixed, 3000, is_cautious=True) == 3 * 3000 * 100 * 2 + 5000
+
+
+def test_an_entry_that_tokens_share_is_counted_once(half: Shape) -> None:
+    shared = replace(half, memory=(Layers(count=3, numbers=512, every=4),))
+    assert kv_bytes(shared, 4000) == 3 * 512 * 1000 * 2
+    assert kv_bytes(shared, 4001) == 3 * 512 * 1001 * 2
+
+
+groups = st.lists(
+    st.builds(
+        Layers,
+        count=st.integers(1, 100),
+        numbers=st.integers(0, 5000),
+        window=st.integers(0, 5000),
+        every=st.integers(1, 128),
+        state_bytes=st.integers(0, 10**7),
+    ),
+    min_size=1,
+    max_size=4,
+).map(tuple)
+
+
+@relaxed
+@given(memory=groups, context=st.integers(0, 300_000), more=st.integers(0, 9000))
+def test_more_context_never_keeps_less_and_caution_never_counts_less(
+    half: Shape, memory: tuple[Layers, ...], context: int, more: int
+) -> None:
+    shape = replace(half, memory=memory)
+    assert kv_bytes(shape, context) <= kv_bytes(shape, context + more)
+    assert kv_bytes(shape, context) <= kv_bytes(shape, context, is_cautious=True)
+    assert kv_bytes(shape, context, batch_tokens=0) <= kv_bytes(shape, context)
 
 
 @relaxed

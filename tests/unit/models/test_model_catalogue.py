@@ -3,12 +3,15 @@
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from haneul.base.errors import BadRequest, ModelNotFound
-from haneul.models.catalogue import Catalogue, find, load
+from haneul.models.catalogue import Catalogue, find, load, size_of
 from haneul.models.reference import parse
 
 CATALOGUE = load()
+# Whose layers are all alike, with attention in groups; what others weigh, test_config_shape holds.
+PLAIN = ("llama", "qwen2", "qwen3", "qwen3moe", "gpt-oss", "minimax-m2")
 names = pytest.mark.parametrize("entry", CATALOGUE.entries, ids=lambda entry: entry.name)
 
 
@@ -37,7 +40,9 @@ def test_figures_of_an_entry_agree_with_each_other(entry):
     assert entry.size.low <= entry.size.mid <= entry.size.high
     assert 2 < 8 * shape.weight_bytes / shape.parameters < 17
     assert bool(shape.experts) == (shape.active_parameters < shape.parameters)
-    if shape.architecture != "deepseek2":  # its attention is of another form
+    if shape.memory:
+        assert sum(layers.count for layers in shape.memory) == shape.layers
+    if shape.architecture in PLAIN:
         table = shape.vocabulary * shape.hidden
         assert shape.parameters == pytest.approx(matrices(shape), rel=0.01) or (
             shape.parameters == pytest.approx(matrices(shape) + table, rel=0.01)
@@ -54,9 +59,12 @@ def test_name_of_an_entry_tells_its_parameters(entry):
 
 @names
 def test_entry_says_its_licence_and_evidence(entry):
-    assert entry.licence
+    assert entry.terms.allows_commercial is not None
     assert entry.evidence
-    assert "/" in entry.upstream
+    assert entry.facts
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d", entry.dated)
+    for repository in filter(None, (entry.upstream, entry.modelscope, entry.gguf)):
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+", repository)
     if entry.openness == "restricted-weights":
         assert entry.licence_note
 
@@ -91,7 +99,60 @@ def test_what_people_type_is_an_entry_or_a_place_or_an_error_with_a_hint():
         CATALOGUE.resolve("no such thing")
 
 
+def test_every_family_that_people_ask_for_is_there():
+    families = {entry.family for entry in CATALOGUE.entries}
+    assert families >= {
+        "Qwen2.5",
+        "Qwen3",
+        "Qwen3-Next",
+        "Qwen3-Coder",
+        "DeepSeek-V3",
+        "DeepSeek-R1",
+        "Kimi K2",
+        "GLM-4.5",
+        "GLM-4.6",
+        "MiniMax-M1",
+        "MiniMax-M2",
+        "Hunyuan",
+        "gpt-oss",
+        "Llama 3.1",
+        "Llama 3.2",
+        "Llama 3.3",
+        "Gemma 3",
+        "SmolLM2",
+        "Qwen3-Embedding",
+        "Qwen3-Reranker",
+        "BGE",
+        "E5",
+    }
+
+
+def test_a_service_is_refused_by_name_where_a_file_is_wanted():
+    with pytest.raises(ModelNotFound, match="only asked"):
+        CATALOGUE.find("qwen3-max")
+    tasks = {service.task for service in CATALOGUE.services}
+    assert {"chat", "3d", "world", "video", "image"} <= tasks
+
+
+@names
+def test_sizes_of_the_quantisations_grow_with_their_bits(entry):
+    assert size_of(entry, entry.shape.quantisation) == entry.size
+    assert size_of(entry, "NONSENSE") is None
+    sizes = [size_of(entry, name) for name in entry.quantisations]
+    assert all(size is not None and size.low <= size.mid <= size.high for size in sizes)
+    if "Q4_K_M" in entry.quantisations and "Q8_0" in entry.quantisations:
+        assert size_of(entry, "Q4_K_M").mid < size_of(entry, "Q8_0").mid
+
+
+def test_what_forbids_to_earn_is_known_of_the_models_it_holds_for():
+    forbidden = {
+        entry.name for entry in CATALOGUE.entries if entry.terms.allows_commercial is False
+    }
+    assert forbidden == {"qwen2.5:3b", "qwen2.5-coder:3b"}
+    assert "South Korea" in " ".join(find("hunyuan-a13b").terms.conditions)
+
+
 def test_two_models_of_one_name_are_refused():
     entry = find("smollm2")
     with pytest.raises(ValueError, match="two models"):
-        Catalogue([entry, find("qwen3"), *load().entries])
+        Catalogue([replace(entry, family="another"), *load().entries])
