@@ -41,6 +41,7 @@ from haneul.services.batches.room import Room
 from haneul.services.batches.worker import Worker
 from haneul.services.call import FAIL_S
 from haneul.services.flights import PAGES_EACH, Flights
+from haneul.services.hub.addresses import HubAddresses
 from haneul.services.keeper import Keeper
 from haneul.services.ledger import recover
 from haneul.services.loads import Loads
@@ -192,6 +193,9 @@ class Cloud:
             ]
         )
         self._stack.push_async_callback(retention.aclose)
+        self.hub = HubAddresses(self.gateway, self.database)
+        self._stack.push_async_callback(self.hub.aclose)
+        await self.hub.open()
         self.workers = Workers(
             config,
             shared=shared,
@@ -217,6 +221,7 @@ class Cloud:
                 **BatchAddresses(
                     self.gateway, database=self.database, files=files, worker=self.batches
                 ).routes(),
+                **self.hub.routes(),
             },
         )
         server = Server(self.gateway, self.api, self.dialects)

@@ -248,6 +248,21 @@ class Connection(asyncio.Protocol):
             self._drained = self._loop.create_future()
             await self._drained
 
+    async def lend(self) -> int | None:
+        """The socket, when all that was written is out: for who writes on it past this class.
+
+        `take_back` is called after it. None where there is none.
+        """
+        self._transport.set_write_buffer_limits(high=0)
+        await self.drained()
+        lent = self._transport.get_extra_info("socket")
+        return None if lent is None else int(lent.fileno())
+
+    def take_back(self) -> None:
+        """Writes again as before."""
+        if not self._transport.is_closing():
+            self._transport.set_write_buffer_limits()
+
     def ended(self) -> None:
         """The answer of the running call is written; what it had of a body is not read further."""
         if self._reading is not None and self._reading is self._running:

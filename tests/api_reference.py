@@ -30,6 +30,8 @@ SHAPES = {
     "OllamaError": "Ollama's",
     "TeiError": "text-embeddings-inference's",
     "McpError": "JSON-RPC's",
+    "HubError": "Hugging Face's",
+    "ScopeError": "ModelScope's",
 }
 
 

@@ -16,6 +16,7 @@ HaneulError                 500  internal_error
 │  └─ IdempotencyConflict   409  idempotency_key_in_use  + Retry-After
 ├─ TooLarge                 413  request_too_large
 │  └─ HeadTooLarge          431  request_head_too_large
+├─ RangeNotSatisfiable      416  range_not_satisfiable
 ├─ IdempotencyMismatch      422  idempotency_key_reused  the key came with another body
 ├─ RateLimited              429  rate_limit_exceeded     + Retry-After
 ├─ QuotaExceeded            429  insufficient_quota      the budget is spent
@@ -192,6 +193,15 @@ class IdempotencyConflict(Conflict):
     """
 
     code = "idempotency_key_in_use"
+
+
+class RangeNotSatisfiable(HaneulError):
+    """The file does not have those bytes.
+
+    `content-range` says how many it has: ask for some of these, or for all.
+    """
+
+    status, code, type = 416, "range_not_satisfiable", "invalid_request_error"
 
 
 class IdempotencyMismatch(HaneulError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from haneul.openapi import anthropic, mcp, media, ollama, openai, own, ranking
+from haneul.openapi import anthropic, hub, mcp, media, ollama, openai, own, ranking
 from haneul.openapi.operation import Operation
 
 FAMILIES: dict[str, tuple[Operation, ...]] = {
@@ -15,6 +15,7 @@ FAMILIES: dict[str, tuple[Operation, ...]] = {
     "Anthropic": anthropic.OPERATIONS,
     "Ollama": ollama.OPERATIONS,
     "MCP": mcp.OPERATIONS,
+    "Hub": hub.OPERATIONS,
     "haneul": own.OPERATIONS,
 }
 OPERATIONS: tuple[Operation, ...] = tuple(
@@ -27,6 +28,7 @@ FIELDS: dict[type, dict[str, str]] = {
     **anthropic.FIELDS,
     **ollama.FIELDS,
     **mcp.FIELDS,
+    **hub.FIELDS,
     **own.FIELDS,
 }
 

@@ -132,6 +132,8 @@ def _responses(operation: Operation, found: Schemas, shared: Shared) -> dict[str
             **({"content": content} if content else {}),
         }
     }
+    for status in [each for each in operation.also if each < 300]:
+        told[str(status)] = {**told["200"], "description": "A part of it."}
     for status in operation.empty:
         told[str(status)] = {"description": "Taken.", "headers": _headers([*headers.EVERYWHERE])}
     by_status: dict[int, list[type[HaneulError]]] = {}

@@ -54,12 +54,30 @@ MCP_ERROR: Schema = {
     },
     "required": ["jsonrpc", "id", "error"],
 }
+HUB_ERROR: Schema = {
+    "type": "object",
+    "description": "Hugging Face's shape; facts of the error may stand beside these.",
+    "properties": {"error": TEXT, "code": TEXT, "request_id": TEXT},
+    "required": ["error", "code", "request_id"],
+}
+SCOPE_ERROR: Schema = {
+    "type": "object",
+    "properties": {
+        "Code": {"type": "integer"},
+        "Message": TEXT,
+        "Success": {"const": False},
+        "RequestId": TEXT,
+    },
+    "required": ["Code", "Message", "Success", "RequestId"],
+}
 SHAPES: dict[str, Schema] = {
     "Error": ERROR,
     "AnthropicError": ANTHROPIC_ERROR,
     "OllamaError": OLLAMA_ERROR,
     "TeiError": TEI_ERROR,
     "McpError": MCP_ERROR,
+    "HubError": HUB_ERROR,
+    "ScopeError": SCOPE_ERROR,
 }
 
 EVERYWHERE: tuple[type[HaneulError], ...] = (

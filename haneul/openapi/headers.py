@@ -15,7 +15,8 @@ TAKEN = (
     Header(name="x-api-key", text="The key alone; one of the two, never both."),
     Header(
         name="cookie",
-        text="The page's own log-in, `haneul_session`; counts only beside `x-haneul-page`.",
+        text="The page's own log-in, `haneul_session`; counts only beside `x-haneul-page`. Of the "
+        "hub: `m_session_id` with a key, as ModelScope's clients send it, for what only reads.",
     ),
     Header(
         name="x-haneul-page",
@@ -91,7 +92,20 @@ TAKEN = (
     ),
     Header(name="content-encoding", text="Only `identity`: no compressed body is taken."),
     Header(name="expect", text="`100-continue` is answered when the body is wanted."),
-    Header(name="if-none-match", text="Of the page's files: 304 where they have not changed."),
+    Header(
+        name="if-none-match",
+        text="Of the page's files and the hub's: 304 where they have not changed.",
+    ),
+    Header(
+        name="range",
+        text="Of the hub's files: `bytes=FIRST-LAST`, `bytes=FIRST-` or `bytes=-COUNT`; several at "
+        "once, or another unit, get the whole file.",
+    ),
+    Header(
+        name="if-range",
+        text="Beside it: the entity tag that the part is to belong to; of another the whole file "
+        "comes.",
+    ),
     Header(name="host", text="On loopback only loopback's own names are answered."),
     Header(name="x-forwarded-proto", text="`https` makes the page's cookie `Secure`."),
     Header(name="x-forwarded-for", text="Kept in the audit as where an act came from."),
@@ -213,11 +227,41 @@ GIVEN = (
     Header(name="connection", text="`close`, where no other request is taken on it."),
     Header(name="date", text="When the answer began.", is_always=True),
     Header(name="set-cookie", text="The page's log-in, or its end."),
-    Header(name="etag", text="Of the page's files."),
+    Header(name="etag", text="Of the page's files, and of the hub's: their SHA-256."),
+    Header(
+        name="x-error-code",
+        text="Of the hub: `RepoNotFound`, `RevisionNotFound` or `EntryNotFound`, with 404.",
+    ),
+    Header(name="x-error-message", text="Of the hub: what failed."),
+    Header(
+        name="x-repo-commit",
+        text="Of the hub: the revision that the answer is of, its first 40 digits.",
+        schema={"type": "string", "pattern": "^[0-9a-f]{40}$"},
+    ),
+    Header(name="x-linked-etag", text="Of the hub's files: the same as `etag`."),
+    Header(
+        name="x-linked-size",
+        text="Of the hub's files: the whole one's.",
+        unit="bytes",
+        schema=WHOLE,
+    ),
+    Header(name="accept-ranges", text="`bytes`, of the hub's files."),
+    Header(
+        name="content-range",
+        text="Of a part: `bytes FIRST-LAST/SIZE`; with 416 `bytes */SIZE`.",
+    ),
+    Header(
+        name="content-disposition", text="Of the hub's files: their name, never shown in place."
+    ),
+    Header(name="link", text='Of a list: where its next page is, as `<ADDRESS>; rel="next"`.'),
     Header(name="content-security-policy", text="Of the page's files: nothing from elsewhere."),
-    Header(name="x-content-type-options", text="Of the page's files: `nosniff`."),
+    Header(name="x-content-type-options", text="Of the page's files and the hub's: `nosniff`."),
     Header(name="referrer-policy", text="Of the page's files: `no-referrer`."),
-    Header(name="cache-control", text="Of the page's files: ask again each time."),
+    Header(
+        name="cache-control",
+        text="Of the page's files: ask again each time; of the hub's too, but by a commit they "
+        "never change.",
+    ),
 )
 # What goes with every request that engines are asked for, and with its answer.
 ASKING = (

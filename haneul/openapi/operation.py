@@ -11,7 +11,9 @@ from haneul.base.errors import HaneulError
 OPEN = "open"  # to everybody
 ANY = "any key"
 Schema = dict[str, Any]
-Shape = Literal["Error", "AnthropicError", "OllamaError", "TeiError", "McpError"]
+Shape = Literal[
+    "Error", "AnthropicError", "OllamaError", "TeiError", "McpError", "HubError", "ScopeError"
+]
 JSON = "application/json"
 EVENTS = "text/event-stream"
 LINES = "application/x-ndjson"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from haneul.services import openai
 from haneul.services.anthropic.dialect import MESSAGES, Anthropic
 from haneul.services.dialect import Dialect, Errors
+from haneul.services.hub.told import HubErrors, ScopeErrors
 from haneul.services.mcp.wire import Errors as McpErrors
 from haneul.services.ollama.told import Errors as OllamaErrors
 from haneul.services.rerank import Rerank
@@ -43,5 +44,11 @@ def every(more: Mapping[str, Dialect] | None = None) -> Dialects:
             "/v2/rerank": rerank,  # as Cohere's newer clients ask
             **(more or {}),
         },
-        errors_below={MESSAGES: anthropic, "/api/": OllamaErrors(), "/mcp": McpErrors()},
+        errors_below={
+            MESSAGES: anthropic,
+            "/api/": OllamaErrors(),
+            "/mcp": McpErrors(),
+            "/hub/api/v1/": ScopeErrors(),
+            "/hub/": HubErrors(),
+        },
     )

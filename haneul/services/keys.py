@@ -193,7 +193,7 @@ def of_row(row: KeyRow) -> Key:
     if row.role is not None:
         scopes &= roles.ROLES.get(row.role, frozenset())
     if row.tenant_id != DEFAULT:
-        scopes -= {"admin"}
+        scopes -= roles.CLOUDS
     return Key(
         id=row.id,
         name=row.name,
@@ -229,7 +229,7 @@ def scopes_of(terms: Terms) -> tuple[str, ...]:
     """What was asked for, within what the role allows. Raises BadRequest."""
     allowed = SCOPES if terms.role is None else roles.scopes_of(terms.role)
     if terms.tenant_id != DEFAULT:
-        allowed -= {"admin"}
+        allowed -= roles.CLOUDS
     if terms.scopes is None:
         usual = DEFAULT_SCOPES if terms.role is None else sorted(allowed)
         return tuple(scope for scope in usual if scope in allowed)

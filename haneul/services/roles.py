@@ -13,13 +13,16 @@ SCOPES: dict[str, str] = {
     "usage": "see what this key used",
     "billing": "see what the whole tenant used, and its invoices",
     "manage": "make and revoke the tenant's keys",
+    "pull": "take models from the hub",
+    "push": "put models into the hub, which all tenants share",
     "admin": "run the cloud: every tenant, every model",
 }
+CLOUDS = frozenset({"admin", "push"})  # only of keys of the tenant "default"
 ROLES: dict[str, frozenset[str]] = {
     "operator": frozenset(SCOPES),  # of the cloud itself; only in the tenant "default"
-    "owner": frozenset({"infer", "usage", "billing", "manage"}),
-    "admin": frozenset({"infer", "usage", "manage"}),
-    "member": frozenset({"infer", "usage"}),
+    "owner": frozenset({"infer", "usage", "billing", "manage", "pull"}),
+    "admin": frozenset({"infer", "usage", "manage", "pull"}),
+    "member": frozenset({"infer", "usage", "pull"}),
     "billing": frozenset({"usage", "billing"}),
     "viewer": frozenset({"usage"}),
 }

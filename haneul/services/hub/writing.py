@@ -1,0 +1,276 @@
+"""The upload API of Hugging Face's hub: a commit becomes a revision once its files are proven."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import msgspec
+from sqlalchemy import Connection
+
+from haneul.base.errors import (
+    BadRequest,
+    BrokenFile,
+    Conflict,
+    NotFound,
+    UnsupportedValue,
+)
+from haneul.base.wire import decode
+from haneul.models import catalogue, revisions
+from haneul.models.accept import IGNORED, Accepted, accept, check_name
+from haneul.models.blobs import Blobs
+from haneul.models.manifest import File, read
+from haneul.services import keys
+from haneul.services.acting import actor_of
+from haneul.services.call import Call
+from haneul.services.chat import Gateway
+from haneul.services.hub import commits, names
+from haneul.services.hub.access import Access
+from haneul.services.hub.commits import Wanted
+from haneul.services.hub.reading import ONE, answer, repository_of
+from haneul.services.hub.shelf import MAINS, Found, Shelf, commit_of, may_see
+from haneul.services.hub.tickets import Tickets
+from haneul.services.hub.uploads import Uploads
+from haneul.services.hub.ways import Query, Way, root_of
+from haneul.services.hub.wire import (
+    Card,
+    CardChecked,
+    Committed,
+    LfsAction,
+    LfsActions,
+    LfsAnswer,
+    LfsBatch,
+    LfsTold,
+    LfsWanted,
+    MadeRepository,
+    NewRepository,
+    Preupload,
+    UploadMode,
+    UploadModes,
+)
+from haneul.services.keyring import require
+from haneul.services.keys import LOCAL_ID, Key
+from haneul.store import keys as key_queries
+from haneul.store import revisions as queries
+from haneul.store import shelf as shelf_queries
+from haneul.store.audit import Actor
+from haneul.store.database import Database
+from haneul.store.revisions import RevisionRow
+
+CREATE = "/hub/api/repos/create"
+YAML = "/hub/api/validate-yaml"
+BATCH = "/hub/{organization}/{repository}/info/lfs/objects/batch"
+PUT = "/hub/lfs/{ticket}"
+LFS_JSON = b"application/vnd.git-lfs+json"
+SMALL_MAX_BYTES = 1 << 20  # of a file that comes in the commit itself
+BODY_MAX_BYTES = 4 << 20
+BODY_S = 30.0
+TICKET_S = 6 * 3600
+_new: msgspec.json.Decoder[NewRepository] = msgspec.json.Decoder(NewRepository)
+_preupload: msgspec.json.Decoder[Preupload] = msgspec.json.Decoder(Preupload)
+_batch: msgspec.json.Decoder[LfsBatch] = msgspec.json.Decoder(LfsBatch)
+_card: msgspec.json.Decoder[Card] = msgspec.json.Decoder(Card)
+
+
+class Writing:
+    """The handlers."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        access: Access,
+        *,
+        database: Database,
+        shelf: Shelf,
+        blobs: Blobs,
+        pepper: bytes,
+    ) -> None:
+        self._gateway = gateway
+        self._access = access
+        self._database = database
+        self._shelf = shelf
+        self._blobs = blobs
+        self._tickets = Tickets(pepper)
+        self._uploads = Uploads(blobs, idle_s=gateway.config.idle_s)
+
+    def ways(self) -> list[Way]:
+        return [
+            Way(CREATE, {"POST": self.create}),
+            Way(YAML, {"POST": self.card}),
+            Way(ONE + "/preupload/{revision}", {"POST": self.preupload}),
+            Way(ONE + "/commit/{revision}", {"POST": self.commit}),
+            Way(BATCH, {"POST": self.batch}),
+            Way(PUT, {"PUT": self.put}),
+        ]
+
+    async def create(self, call: Call, parts: Mapping[str, str]) -> None:
+        """A repository to put to. It is there with its first revision."""
+        key = await self._access.who(call, "push")
+        data = await call.body(max_bytes=BODY_MAX_BYTES, within_s=BODY_S)
+        wanted = decode(data, _new)
+        name = f"{wanted.organization or names.OWN}/{wanted.name}"
+        if not names.is_id(name):
+            raise BadRequest(f"'{name}' cannot be the id of a repository.", param="name")
+        url = f"{root_of(call)}/{name}"
+        model = await self._model(key, name)
+        if await self._database.ask(shelf_queries.states, model):
+            raise Conflict(f"There is a model '{name}' already.", param="name", url=url)
+        await answer(call, MadeRepository(url=url, name=name, id=name))
+
+    async def card(self, call: Call, parts: Mapping[str, str]) -> None:
+        """Nothing is wrong with a card: its text is kept as it is."""
+        await self._access.who(call, None)
+        data = await call.body(max_bytes=BODY_MAX_BYTES, within_s=BODY_S)
+        decode(data, _card)
+        await answer(call, CardChecked())
+
+    async def preupload(self, call: Call, parts: Mapping[str, str]) -> None:
+        """How each file is to be sent. Raises BadRequest for one that cannot be kept."""
+        key = await self._access.who(call, "push")
+        await self._model(key, repository_of(parts))
+        data = await call.body(max_bytes=BODY_MAX_BYTES, within_s=BODY_S)
+        wanted = decode(data, _preupload)
+        modes = []
+        for file in wanted.files:
+            is_ignored = file.path.rpartition("/")[2] in IGNORED
+            if not is_ignored:
+                check_name(file.path)
+            mode = "lfs" if file.size > SMALL_MAX_BYTES else "regular"
+            modes.append(UploadMode(path=file.path, upload_mode=mode, should_ignore=is_ignored))
+        await answer(call, UploadModes(files=modes))
+
+    async def batch(self, call: Call, parts: Mapping[str, str]) -> None:
+        """Where large files are put; those that are here need not be."""
+        key = await self._access.who(call, "push")
+        name = repository_of({**parts, "repository": parts["repository"].removesuffix(".git")})
+        await self._model(key, name)
+        data = await call.body(max_bytes=BODY_MAX_BYTES, within_s=BODY_S)
+        wanted = decode(data, _batch)
+        root = root_of(call)
+        told = [await self._told(key, one, root) for one in wanted.objects]
+        await answer(call, LfsAnswer(transfer="basic", objects=told), LFS_JSON)
+
+    async def _told(self, key: Key, one: LfsWanted, root: str) -> LfsTold:
+        size = await asyncio.to_thread(self._blobs.size, one.oid)
+        # Who may see some models only is not told what others there are.
+        if size == one.size and key.models is None:
+            return LfsTold(oid=one.oid, size=one.size)
+        href = f"{root}/lfs/{self._tickets.write(key.id, one.oid, one.size)}"
+        actions = LfsActions(upload=LfsAction(href=href, expires_in=TICKET_S))
+        return LfsTold(oid=one.oid, size=one.size, authenticated=True, actions=actions)
+
+    async def put(self, call: Call, parts: Mapping[str, str]) -> None:
+        """A large file, to the address that the batch gave for it."""
+        ticket = self._tickets.read(parts["ticket"])
+        if ticket.key_id != LOCAL_ID:
+            row = await self._database.ask(key_queries.get, ticket.key_id)
+            if row is None or not (key := keys.of_row(row)).is_live or "push" not in key.scopes:
+                raise NotFound("The key that asked for this address may not use it any more.")
+        with self._access.taken_in(ticket.key_id):
+            await self._uploads.take(call, ticket)
+        await answer(call, {})
+
+    async def commit(self, call: Call, parts: Mapping[str, str]) -> None:
+        """A revision of the files before it and those that come, once all are proven."""
+        key = await self._access.who(call, "push")
+        name, branch = repository_of(parts), parts["revision"]
+        model = await self._model(key, name)
+        if Query(call).flag("create_pr"):
+            raise UnsupportedValue("There are no pull requests here.", param="create_pr")
+        with self._access.taken_in(key.id):
+            most_bytes = self._gateway.config.body_max_bytes
+            data = await self._gateway.arrivals.body(
+                call, key, max_bytes=most_bytes, within_s=self._gateway.config.body_s
+            )
+            call.within(self._gateway.config.answer_s)
+            before = await self._database.ask(self._before, key, name, branch)
+            wanted = await asyncio.to_thread(
+                commits.read, data, before.paths if before is not None else {}
+            )
+            _check_parent(wanted, before)
+            if key.models is not None:
+                await self._database.ask(self._check_seen, key, wanted)
+            accepted = await asyncio.to_thread(self._accept, wanted)
+            row = await self._database.call(
+                self._register, model, branch, accepted, actor_of(call, key)
+            )
+        commit = commit_of(row.id)
+        url = f"{root_of(call)}/{name}/commit/{commit}"
+        await answer(call, Committed(success=True, commit_url=url, commit_oid=commit))
+
+    async def _model(self, key: Key, name: str) -> str:
+        """The model that a repository is or would be. Raises NotFound, NotAllowed."""
+        if not names.is_id(name):
+            raise NotFound(f"'{name[:200]}' cannot be a repository.", param="repository")
+        known = await asyncio.to_thread(catalogue.load)
+        here = await self._database.ask(shelf_queries.models)
+        model = names.model_of(name, here, [entry.name for entry in known.entries])
+        require(key, "push", model)
+        return model
+
+    def _before(self, connection: Connection, key: Key, name: str, branch: str) -> Found | None:
+        """The revision that a commit follows; None for the first of a repository."""
+        try:
+            repository = self._shelf.find(connection, key, name)
+        except NotFound:
+            if branch in MAINS:
+                return None
+            raise
+        if branch not in MAINS and branch not in repository.aliases:
+            raise NotFound(f"'{name}' has no branch '{branch[:100]}'.", param="revision")
+        return self._shelf.at(connection, key, name, branch)
+
+    def _check_seen(self, connection: Connection, key: Key, wanted: Wanted) -> None:
+        """A key for some models takes no file of another one's by its digest."""
+        claimed = {large.oid for large in wanted.larges.values()}
+        hidden: set[str] = set()
+        for row in queries.every(connection):
+            held = {file.sha256 for file in read(row.manifest).files} & claimed
+            if may_see(key, row.model):
+                claimed -= held
+            else:
+                hidden |= held
+        if hidden & claimed:
+            raise BadRequest("A file of the commit was not put by this key.", param="oid")
+
+    def _accept(self, wanted: Wanted) -> Accepted:
+        """The files, proven. Touches the disk."""
+        files = dict(wanted.kept)
+        for path, large in wanted.larges.items():
+            size = self._blobs.size(large.oid)
+            if size is None or large.size not in (None, size):
+                raise BadRequest(f"{path} was not put before the commit.", param="oid")
+            files[path] = File(path=path, sha256=large.oid, bytes=size)
+        for path, content in wanted.contents.items():
+            kept = self._uploads.keep(content)
+            files[path] = File(path=path, sha256=kept.sha256, bytes=kept.bytes)
+        for path in [path for path in files if path.rpartition("/")[2] in IGNORED]:
+            del files[path]
+        try:
+            return accept(files.values(), self._blobs.path, self._uploads.keep)
+        except BrokenFile as cause:
+            raise BadRequest(cause.message, param="path") from cause
+
+    def _register(
+        self, connection: Connection, model: str, branch: str, accepted: Accepted, actor: Actor
+    ) -> RevisionRow:
+        row = revisions.register(
+            connection,
+            model,
+            accepted.manifest,
+            digest=accepted.digest,
+            source="push",
+            licence=accepted.licence,
+            facts=accepted.facts,
+            actor=actor,
+        )
+        if branch not in MAINS:
+            revisions.point(connection, model, branch, row, actor=actor)
+        return row
+
+
+def _check_parent(wanted: Wanted, before: Found | None) -> None:
+    """Raises Conflict where somebody else was quicker."""
+    parent = wanted.head.parent_commit
+    if parent is not None and (before is None or not before.state.id.startswith(parent)):
+        raise Conflict("The branch has moved on since that commit.", param="parentCommit")

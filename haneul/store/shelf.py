@@ -1,0 +1,84 @@
+"""Queries about what the hub offers: light ones, that read no list of files, and who took what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import Connection, func, insert, select, update
+
+from haneul.store import schema
+from haneul.store.rows import all_rows, one_row
+
+
+class StateRow(Struct, frozen=True, kw_only=True):
+    """One revision of a model, without its files."""
+
+    model: str
+    id: str
+    bytes: int
+    source: str
+    licence: str | None
+    created_us: int
+    withdrawn_us: int | None
+    reason: str | None
+
+
+class PullRow(Struct, frozen=True, kw_only=True):
+    """What a key took of a model on a day."""
+
+    model: str
+    key_id: str
+    day: int
+    pulls: int
+    bytes: int
+
+
+def states(connection: Connection, model: str | None = None) -> list[StateRow]:
+    """The revisions of a model or of all, the newest first, the withdrawn ones too."""
+    table = schema.hub.revision
+    columns = [table.c[name] for name in StateRow.__struct_fields__]
+    statement = select(*columns).order_by(table.c.created_us.desc(), table.c.id)
+    if model is not None:
+        statement = statement.where(table.c.model == model)
+    return all_rows(connection, statement, StateRow)
+
+
+def models(connection: Connection) -> list[str]:
+    """The names of all models that have a revision, in order."""
+    column = schema.hub.revision.c.model
+    return list(connection.execute(select(column).distinct().order_by(column)).scalars())
+
+
+def count(connection: Connection, rows: Iterable[PullRow]) -> None:
+    """Adds what was taken to what is noted."""
+    table = schema.hub.pull_count
+    for row in rows:
+        place = (table.c.model == row.model, table.c.key_id == row.key_id, table.c.day == row.day)
+        more = {"pulls": table.c.pulls + row.pulls, "bytes": table.c.bytes + row.bytes}
+        if not connection.execute(update(table).where(*place).values(**more)).rowcount:
+            connection.execute(insert(table), [msgspec.structs.asdict(row)])
+
+
+def pulls(connection: Connection) -> dict[str, int]:
+    """How often each model was taken."""
+    table = schema.hub.pull_count
+    statement = select(table.c.model, func.sum(table.c.pulls)).group_by(table.c.model)
+    return {model: int(number) for model, number in connection.execute(statement)}
+
+
+def pulls_of(connection: Connection, model: str) -> list[PullRow]:
+    """Who took a model and when, the newest days first."""
+    table = schema.hub.pull_count
+    newest = (table.c.day.desc(), table.c.key_id)
+    return all_rows(
+        connection, select(table).where(table.c.model == model).order_by(*newest), PullRow
+    )
+
+
+def taken(connection: Connection, model: str, key_id: str, day: int) -> PullRow | None:
+    """What a key took of a model on one day; None for nothing."""
+    table = schema.hub.pull_count
+    place = (table.c.model == model, table.c.key_id == key_id, table.c.day == day)
+    return one_row(connection, select(table).where(*place), PullRow)
