@@ -1,13 +1,13 @@
-"""The block formats of GGUF weights as arrays: blocks to floats, and floats to blocks.
+"""The block formats of GGUF weights as arrays of whole numbers, scales and minima.
 
-Every function takes rows of blocks and gives rows of the other kind; rounding is ggml's own
-(ggml-quants.c), held equal, bit by bit, to the published `gguf` package by a test.
+For kernels that compute with those. Held equal, bit by bit, to the published `gguf` package by a
+test. Whoever wants floats, or blocks of floats, asks ggml itself: haneul.engine.derive.ggml.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,26 +29,9 @@ class Whole(NamedTuple):
     minima: Floats | None  # (blocks, groups); None: nought everywhere
 
 
-def floats(data: Bytes, kind: str) -> Floats:
-    """The weights that whole blocks of one kind stand for. Raises KeyError for other kinds."""
-    if kind in PLAIN:
-        return PLAIN[kind](data.reshape(-1, FORMS[kind].block_bytes)).reshape(-1)
-    found = whole(data, kind)
-    weights = found.scales[..., None] * (found.numbers.astype(np.float32) - found.zero)
-    if found.minima is not None:
-        weights += found.minima[..., None]
-    return weights.reshape(-1)
-
-
 def whole(data: Bytes, kind: str) -> Whole:
     """The whole numbers, scales and minima of blocks. Raises KeyError for kinds without them."""
     return WHOLE[kind](data.reshape(-1, FORMS[kind].block_bytes))
-
-
-def blocks(weights: Floats, kind: str) -> Bytes:
-    """Blocks of one kind that come nearest to the weights. Raises KeyError for other kinds."""
-    rows = weights.reshape(-1, FORMS[kind].block_weights)
-    return np.ascontiguousarray(WRITERS[kind](rows)).view(np.uint8).reshape(-1)
 
 
 def _half(data: Bytes) -> Floats:
@@ -115,45 +98,6 @@ def _whole_q6_k(rows: Bytes) -> Whole:
     return Whole((low | (high << 4)).reshape(-1, 16, 16), _half(rows[:, 208:]) * scales, 32, None)
 
 
-def _read_bf16(rows: Bytes) -> Floats:
-    words = np.ascontiguousarray(rows).view(np.uint16).astype(np.uint32) << 16
-    return words.view(np.float32)
-
-
-def _read_f32(rows: Bytes) -> Floats:
-    return np.ascontiguousarray(rows).view(np.float32)
-
-
-def _inverse(scale: Floats) -> Floats:
-    with np.errstate(divide="ignore", over="ignore"):
-        return np.where(scale == 0, np.float32(0), np.float32(1) / scale)
-
-
-def _write_q4_0(rows: Floats) -> Any:
-    at = np.abs(rows).argmax(axis=-1, keepdims=True)
-    scale = np.take_along_axis(rows, at, axis=-1) / np.float32(-8)
-    # ggml multiplies and adds in one step there; doubles give what that gives
-    sums = rows.astype(np.float64) * _inverse(scale).astype(np.float64) + 8.5
-    numbers = np.trunc(sums).astype(np.uint8).clip(0, 15)
-    packed = numbers[:, :16] | (numbers[:, 16:] << 4)
-    return np.concatenate([scale.astype(np.float16).view(np.uint8), packed], axis=-1)
-
-
-def _write_q8_0(rows: Floats) -> Any:
-    scale = np.abs(rows).max(axis=-1, keepdims=True) / np.float32(127)
-    scaled = rows * _inverse(scale)
-    whole = np.floor(np.abs(scaled))
-    # halves are rounded away from zero, as C's roundf does and numpy does not
-    numbers = np.sign(scaled) * (whole + np.floor(2 * (np.abs(scaled) - whole)))
-    packed = numbers.astype(np.int8).view(np.uint8)
-    return np.concatenate([scale.astype(np.float16).view(np.uint8), packed], axis=-1)
-
-
-PLAIN: dict[str, Callable[[Bytes], Floats]] = {
-    "F32": _read_f32,
-    "F16": _half,
-    "BF16": _read_bf16,
-}
 WHOLE: dict[str, Callable[[Bytes], Whole]] = {
     "Q4_0": lambda rows: _one_group(_nibbles(rows[:, 2:]), rows, 8),
     "Q4_1": lambda rows: _with_minimum(_nibbles(rows[:, 4:]), rows),
@@ -163,10 +107,4 @@ WHOLE: dict[str, Callable[[Bytes], Whole]] = {
     "Q4_K": _whole_q4_k,
     "Q5_K": _whole_q5_k,
     "Q6_K": _whole_q6_k,
-}
-READERS = frozenset(PLAIN) | frozenset(WHOLE)
-WRITERS: dict[str, Callable[[Floats], Any]] = {
-    "F16": lambda rows: rows.astype(np.float16),
-    "Q4_0": _write_q4_0,
-    "Q8_0": _write_q8_0,
 }

@@ -41,7 +41,8 @@ class Shape(Struct, frozen=True, kw_only=True):
 class Context:
     """Implements the scheduler's Memory; `close` frees it. One thread uses it."""
 
-    def __init__(self, model: Model, shape: Shape) -> None:
+    def __init__(self, model: Model, shape: Shape, *, watch: Any = None) -> None:
+        """`watch`: a ggml_backend_sched_eval_callback that is shown each step of computing."""
         self._model = model
         self._shape = shape
         self._library = library = model.library
@@ -55,6 +56,8 @@ class Context:
         settings.n_threads, settings.n_threads_batch = shape.threads, shape.batch_threads
         settings.flash_attn_type = int(shape.flash)
         settings.type_k = settings.type_v = CACHE_TYPES[shape.cache_type]
+        if watch is not None:
+            settings.cb_eval = c.cast(watch, c.c_void_p).value
         self._handle = library.init_from_model(model.handle, settings)
         if not self._handle:
             raise CannotServe(f"The kernel cannot open the model: {library.reason(model.file)}")
@@ -89,6 +92,13 @@ class Context:
         for part in parts:
             assert part.task.line is not None
             rows.add(part.tokens, part.position, part.task.line.number, part.rows)
+        return self._decode()
+
+    def read(self, tokens: list[int]) -> Rows:
+        """A row of logits for each token of a text that stands alone, good until the next step."""
+        self._cut(0, 0)
+        self._rows.clear()
+        self._rows.add(tokens, 0, 0, len(tokens))
         return self._decode()
 
     def use_threads(self, most: int) -> None:

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from haneul.base.gguf import Header, Tensor
+from haneul.engine.derive.gguf_copy import Plan, head, lay_out, pairs
 from haneul.engine.gguf_blocks import FORMS
 from haneul.engine.openvino.rotation import FACTORS
-from haneul.engine.requantise import Plan, head
+from haneul.engine.requantise import said
 
 KIND = "Q4_0"
 MARKS = 30_000  # bits of float16 below infinity's, nought left out
@@ -32,7 +33,8 @@ def write_stand_in(source: Path, target: Path, header: Header) -> None:
     plans = _plans(header)
     places = {tensor.name: place for place, tensor in enumerate(header.tensors)}
     with source.open("rb") as read, target.open("wb") as write:
-        write.write(head(read, header, plans, file_type=KIND, made_from="marks"))
+        added = said(KIND, made_from="marks")
+        write.write(head(pairs(read), plans, added=added, alignment=header.alignment))
         for one in plans:
             if one.kind == one.source.type and len(one.source.dims) == 1:
                 read.seek(header.data_offset + one.source.offset)
@@ -54,16 +56,10 @@ def told(scales: Marks) -> tuple[int, NDArray[np.intp]]:
 
 
 def _plans(header: Header) -> list[Plan]:
-    plans, offset = [], 0
-    for tensor in header.tensors:
-        if tensor.name == FACTORS:
-            continue
-        kind = KIND if len(tensor.dims) > 1 else tensor.type
-        form = FORMS[kind]
-        size = math.prod(tensor.dims) // form.block_weights * form.block_bytes
-        plans.append(Plan(tensor, kind, offset, size))
-        offset += -(-size // header.alignment) * header.alignment
-    return plans
+    shown = [tensor for tensor in header.tensors if tensor.name != FACTORS]
+    kinds = (KIND if len(tensor.dims) > 1 else tensor.type for tensor in shown)
+    triples = ((0, tensor, kind) for tensor, kind in zip(shown, kinds, strict=True))
+    return lay_out(triples, header.alignment)
 
 
 def _write_marks(write: BinaryIO, tensor: Tensor, place: int) -> None:

@@ -1,0 +1,1 @@
+"""Makes one model file of another: other formats, adapters merged in, safetensors turned."""

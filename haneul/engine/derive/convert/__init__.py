@@ -1,0 +1,1 @@
+"""Turns a safetensors repository into one GGUF file, weight by weight and token by token."""

@@ -1,0 +1,200 @@
+"""The kinds of models that are converted: how their configurations and tensors are called in GGUF.
+
+Names come from the `gguf` package's own maps. What it does not hold is what each architecture asks
+for beside them, as llama.cpp's converter writes it (conversion/, b11549).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from haneul.base.errors import BadRequest, BrokenFile
+from haneul.engine.derive.gguf_copy import Value
+
+Config = Mapping[str, Any]
+Pairs = dict[str, Value]
+LAYER = re.compile(r"\b(?:layers|layer)\.(\d+)\.")
+EXPERT = re.compile(r"(.*\.experts)\.(\d+)\.(.*)")
+DROPPED = (".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias")
+DROPPED += ("embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias")
+DROPPED_FROM = ("cls.predictions", "cls.seq_relationship")
+HEADS = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}
+POOLINGS = {"mean": 1, "cls": 2, "lasttoken": 3}  # llama_pooling_type
+
+
+class Family(Struct, frozen=True):
+    """One architecture. `turns`: rows of queries and keys lie in pairs here, in halves there."""
+
+    architecture: str
+    is_bert: bool = False
+    turns: bool = False
+    has_experts: bool = False
+    names_vocabulary: bool = False
+
+
+FAMILIES = {
+    "LlamaForCausalLM": Family("llama", turns=True, names_vocabulary=True),
+    "MistralForCausalLM": Family("llama", turns=True, names_vocabulary=True),
+    "Qwen2ForCausalLM": Family("qwen2"),
+    "Qwen2Model": Family("qwen2"),
+    "Qwen3ForCausalLM": Family("qwen3"),
+    "Qwen3Model": Family("qwen3"),
+    "Qwen3MoeForCausalLM": Family("qwen3moe", has_experts=True),
+    "BertModel": Family("bert", is_bert=True),
+    "BertForMaskedLM": Family("bert", is_bert=True),
+}
+
+
+def family(config: Config) -> Family:
+    """The family that a configuration names. Raises BadRequest for one that is not converted."""
+    named = config.get("architectures") or []
+    for name in named if isinstance(named, list) else []:
+        if name in FAMILIES:
+            return FAMILIES[name]
+    said = str(named[0])[:64] if isinstance(named, list) and named else "no architecture"
+    raise BadRequest(
+        f"{said} is not converted here; {', '.join(FAMILIES)} are. Look for a GGUF of its makers, "
+        "or convert it with llama.cpp's convert_hf_to_gguf.py."
+    )
+
+
+def plain_name(name: str, config: Config) -> str:
+    """A tensor's name as its whole model has it; "": it is not needed."""
+    if name.startswith("bert."):
+        name = name.removeprefix("bert.")
+    name = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", name))
+    if name.endswith(DROPPED) or name.startswith(DROPPED_FROM):
+        return ""
+    if name == "lm_head.weight" and config.get("tie_word_embeddings"):
+        return ""
+    if str((config.get("architectures") or [""])[0]) in ("Qwen2Model", "Qwen3Model"):
+        name = f"model.{name}"
+    return name
+
+
+def turned_heads(kind: Family, name: str, config: Config) -> int:
+    """How many heads of rows lie in pairs in that tensor; 0: none."""
+    for part, key in HEADS.items():
+        if kind.turns and name.endswith((f"{part}.weight", f"{part}.bias")):
+            return number(config, key, default=number(config, "num_attention_heads"))
+    return 0
+
+
+def number(config: Config, key: str, *, default: int | None = None) -> int:
+    """A whole number above nought of a configuration. Raises BrokenFile."""
+    value = config.get(key)
+    value = default if value is None else value
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 31:
+        raise BrokenFile(f"config.json has no proper {key}.")
+    return value
+
+
+def measures(kind: Family, config: Config, pooling: str) -> Pairs:
+    """The pairs of metadata that describe the architecture. Raises BrokenFile and BadRequest."""
+    name = kind.architecture
+    heads = number(config, "num_attention_heads")
+    said: Pairs = {
+        "block_count": number(config, "num_hidden_layers"),
+        "context_length": number(config, "max_position_embeddings"),
+        "embedding_length": number(config, "hidden_size"),
+        "feed_forward_length": number(config, "intermediate_size"),
+        "attention.head_count": heads,
+    }
+    if kind.is_bert:
+        said["attention.layer_norm_epsilon"] = _fraction(config, "layer_norm_eps")
+        said["attention.causal"] = False
+    else:
+        said["attention.head_count_kv"] = number(config, "num_key_value_heads", default=heads)
+        said["attention.layer_norm_rms_epsilon"] = _fraction(config, "rms_norm_eps")
+        said |= _rotation(config)
+    if isinstance(width := config.get("head_dim"), int):
+        said["attention.key_length"] = said["attention.value_length"] = width
+    if kind.names_vocabulary:
+        said["vocab_size"] = number(config, "vocab_size")
+        said["rope.dimension_count"] = _head_width(config)
+    if kind.has_experts:
+        said["expert_count"] = number(config, "num_experts")
+        said["expert_used_count"] = number(config, "num_experts_per_tok")
+        said["expert_feed_forward_length"] = number(config, "moe_intermediate_size")
+    if pooling:
+        if pooling not in POOLINGS:
+            raise BadRequest(f"Pooling by {pooling} is not known.")
+        said["pooling_type"] = POOLINGS[pooling]
+    if config.get("use_sliding_window"):
+        raise BadRequest("Models with windows of attention are not converted here.")
+    return {f"{name}.{key}": value for key, value in said.items()}
+
+
+def frequencies(config: Config) -> list[float]:
+    """Factors of rotation for each pair of a head's numbers, as Llama 3 has them; [] for none.
+
+    Source: transformers' _compute_llama3_parameters, which llama.cpp's converter repeats.
+    """
+    rope = _rope(config)
+    if str(rope.get("rope_type", rope.get("type"))).lower() != "llama3":
+        return []
+    base, width = float(_base(config)), _head_width(config)
+    factor, low = float(rope.get("factor", 8.0)), float(rope.get("low_freq_factor", 1.0))
+    high = float(rope.get("high_freq_factor", 4.0))
+    trained = float(rope.get("original_max_position_embeddings", 8192))
+    factors = []
+    for place in range(0, width, 2):
+        length = 2 * math.pi * base ** (place / width)
+        if length < trained / high:
+            factors.append(1.0)
+        elif length > trained / low:
+            factors.append(factor)
+        else:
+            smooth = (trained / length - low) / (high - low)
+            factors.append(1 / ((1 - smooth) / factor + smooth))
+    return factors
+
+
+def _rotation(config: Config) -> Pairs:
+    said: Pairs = {"rope.freq_base": _base(config)}
+    rope = _rope(config)
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind in ("default", "llama3", None):
+        return said
+    if kind not in ("linear", "yarn"):
+        raise BadRequest(f"Rotation of the kind {str(kind)[:32]!r} is not converted here.")
+    said["rope.scaling.type"] = kind
+    said["rope.scaling.factor"] = float(rope.get("factor", 1.0))
+    if kind == "yarn":
+        said["rope.scaling.original_context_length"] = number(
+            rope, "original_max_position_embeddings"
+        )
+        if isinstance(rope.get("attention_factor"), int | float):
+            said["rope.scaling.yarn_attn_factor"] = float(rope["attention_factor"])
+    return said
+
+
+def _rope(config: Config) -> Config:
+    found = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    return found if isinstance(found, dict) else {}
+
+
+def _base(config: Config) -> float:
+    value = config.get("rope_theta", _rope(config).get("rope_theta", 10_000.0))
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise BrokenFile("config.json has no proper rope_theta.")
+    return float(value)
+
+
+def _head_width(config: Config) -> int:
+    width = config.get("head_dim")
+    if isinstance(width, int):
+        return width
+    return number(config, "hidden_size") // number(config, "num_attention_heads")
+
+
+def _fraction(config: Config, key: str) -> float:
+    value = config.get(key, 1e-6 if key == "rms_norm_eps" else 1e-12)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise BrokenFile(f"config.json has no proper {key}.")
+    return float(value)

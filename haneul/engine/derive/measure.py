@@ -1,0 +1,198 @@
+"""What a child lost against its parent, read off both on the same text: `measure(...)`.
+
+At every place of the text stands the next-token distribution of each. Their divergence sees a
+change long before answers differ; perplexity says whether it hurts. Windows of text are drawn again
+with replacement within each language for the intervals: tokens of one window are not independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from haneul.base.errors import BadRequest
+from haneul.engine.derive.texts import Passage, passages
+from haneul.engine.libllama.context import Context, Shape
+from haneul.engine.libllama.library import Library, open_library
+from haneul.engine.libllama.model import Model
+
+WINDOW_TOKENS = 256
+ROWS = 32  # places at a time, so that a vocabulary of 250,000 takes some tens of megabytes
+DRAWS = 1000
+COVERED = (0.025, 0.975)  # 95 %
+Sums = NDArray[np.float64]
+OnWindow = Callable[[int, int], None]
+
+
+class Interval(Struct, frozen=True):
+    """A number with the interval that covers it in 95 of 100 draws."""
+
+    low: float
+    mid: float
+    high: float
+
+
+class Loss(Struct, frozen=True, kw_only=True):
+    """A child against its parent. `ratio`: its perplexity over the parent's."""
+
+    ratio: Interval
+    kl_nats: Interval
+    agreement: Interval
+    parent_perplexity: float
+    tokens: int
+    kl_99_nats: float  # one place in a hundred diverges more
+    languages: dict[str, float]  # perplexity ratio in each
+    suite: str
+
+
+class _Window(Struct, frozen=True):
+    language: str
+    tokens: list[int]
+
+
+class _Read(Struct, frozen=True):
+    """Sums of a window: places, parent's and child's surprise, divergence, same first choice."""
+
+    language: str
+    sums: Sums
+    divergences: NDArray[np.float64]
+
+
+def measure(
+    parent: Path,
+    child: Path,
+    *,
+    adapter: Path | None = None,
+    library: Path | None = None,
+    threads: int = 1,
+    on_window: OnWindow | None = None,
+) -> Loss:
+    """Reads both models on the text. `adapter`: one that the child answers under.
+
+    Raises BadRequest for models of different vocabularies, BrokenFile, and CannotServe.
+    """
+    suite, texts = passages()
+    opened = open_library(library)
+    one = _Reader(opened, parent, threads=threads)
+    try:
+        other = _Reader(opened, child, threads=threads, adapter=adapter)
+        try:
+            windows = _windows(one, other, texts)
+            read = []
+            for number, window in enumerate(windows, 1):
+                read.append(_compare(one, other, window))
+                if on_window is not None:
+                    on_window(number, len(windows))
+        finally:
+            other.close()
+    finally:
+        one.close()
+    return summed(read, suite)
+
+
+class _Reader:
+    """One model and a context of one window."""
+
+    def __init__(
+        self, library: Library, file: Path, *, threads: int, adapter: Path | None = None
+    ) -> None:
+        self.model = Model(library, file)
+        try:
+            if library.model_has_encoder(self.model.handle) or self.model.vocabulary.size <= 0:
+                raise BadRequest("Only models that write text token by token can be compared so.")
+            shape = Shape(
+                cells=WINDOW_TOKENS,
+                lines=1,
+                has_rooms=False,
+                batch_tokens=WINDOW_TOKENS,
+                rows=WINDOW_TOKENS,
+                threads=threads,
+                batch_threads=threads,
+            )
+            self.context = Context(self.model, shape)
+            if adapter is not None:
+                self.context.use_adapter("measured", self.model.adapter("measured", adapter))
+        except BaseException:
+            self.model.close()
+            raise
+
+    def close(self) -> None:
+        self.context.close()
+        self.model.close()
+
+
+def _windows(one: _Reader, other: _Reader, texts: Sequence[Passage]) -> list[_Window]:
+    """The text in tokens. Raises BadRequest where the two do not read the same."""
+    mine, theirs = one.model.vocabulary, other.model.vocabulary
+    windows = []
+    for text in texts:
+        said = mine.tokenise(text.text, with_special=True)
+        if said != theirs.tokenise(text.text, with_special=True) or mine.size != theirs.size:
+            raise BadRequest("The two models do not have the same vocabulary: no comparison.")
+        for start in range(0, len(said), WINDOW_TOKENS):
+            tokens = said[start : start + WINDOW_TOKENS]
+            if len(tokens) > WINDOW_TOKENS // 8:
+                windows.append(_Window(text.language, tokens))
+    return windows
+
+
+def _compare(one: _Reader, other: _Reader, window: _Window) -> _Read:
+    parent, child = (reader.context.read(window.tokens) for reader in (one, other))
+    sums = np.zeros(5)
+    divergences = []
+    targets = np.array(window.tokens[1:])
+    for start in range(0, len(targets), ROWS):
+        wanted = targets[start : start + ROWS]
+        end = start + len(wanted)
+        said, told = (_log_shares(rows[start:end]) for rows in (parent, child))
+        places = np.arange(len(wanted))
+        kl = np.maximum((np.exp(said) * (said - told)).sum(axis=1), 0.0)
+        same = said.argmax(axis=1) == told.argmax(axis=1)
+        parts = [len(wanted), -said[places, wanted].sum(), -told[places, wanted].sum()]
+        sums += np.array([*parts, kl.sum(), same.sum()], np.float64)
+        divergences.append(kl)
+    return _Read(window.language, sums, np.concatenate(divergences))
+
+
+def _log_shares(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    wide = rows.astype(np.float64)
+    wide -= wide.max(axis=1, keepdims=True)
+    wide -= np.log(np.exp(wide).sum(axis=1, keepdims=True))
+    return wide
+
+
+def summed(read: Sequence[_Read], suite: str) -> Loss:
+    """The windows together, with intervals from drawing them again."""
+    languages = sorted({each.language for each in read})
+    groups = {name: np.stack([r.sums for r in read if r.language == name]) for name in languages}
+    random = np.random.default_rng(0)
+    drawn = np.zeros((DRAWS, 5))
+    for group in groups.values():
+        picks = random.integers(0, len(group), (DRAWS, len(group)))
+        drawn += group[picks].sum(axis=1)
+    whole = np.sum([each.sums for each in read], axis=0)
+    divergences = np.concatenate([each.divergences for each in read])
+    return Loss(
+        ratio=_interval(_ratio(drawn), float(_ratio(whole))),
+        kl_nats=_interval(drawn[:, 3] / drawn[:, 0], float(whole[3] / whole[0])),
+        agreement=_interval(drawn[:, 4] / drawn[:, 0], float(whole[4] / whole[0])),
+        parent_perplexity=float(np.exp(whole[1] / whole[0])),
+        tokens=int(whole[0]),
+        kl_99_nats=float(np.quantile(divergences, 0.99)),
+        languages={name: float(_ratio(group.sum(axis=0))) for name, group in groups.items()},
+        suite=suite,
+    )
+
+
+def _ratio(sums: Sums) -> Sums:
+    ratio: Sums = np.exp((sums[..., 2] - sums[..., 1]) / sums[..., 0])
+    return ratio
+
+
+def _interval(draws: Sums, mid: float) -> Interval:
+    low, high = (float(edge) for edge in np.quantile(draws, COVERED))
+    return Interval(min(low, mid), mid, max(high, mid))
