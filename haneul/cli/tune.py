@@ -18,7 +18,7 @@ from haneul.cli.show import console, print_json, print_table
 from haneul.models import hub
 from haneul.services.tune import native
 from haneul.services.tune.chooser import LOSS_MAX, PURPOSES, Purpose
-from haneul.services.tune.kept import MILLI, Kept
+from haneul.services.tune.kept import MILLI, Kept, in_use
 from haneul.services.tune.processes import NotQuiet
 from haneul.services.tune.setup import read, show
 from haneul.services.tune.tuner import Order, Tuner
@@ -173,11 +173,12 @@ def _row(model: str) -> ModelRow:
 
 
 def _show(kept: Kept) -> None:
-    tuning = kept.tuning
+    tuning, uses = kept.tuning, in_use(kept)
     print_table(
         (
             "SETUP",
             ">ONE",
+            ">LONG",
             ">SEVERAL",
             ">SHARED",
             ">FIRST TOKEN",
@@ -186,24 +187,26 @@ def _show(kept: Kept) -> None:
             ">PERPLEXITY",
             "",
         ),
-        [_cells(trial, tuning.used_trial) for trial in kept.trials],
+        [_cells(trial, uses.get(trial.id, "")) for trial in kept.trials],
         empty="Nothing was tried.",
     )
     load = msgspec.json.decode(tuning.load)
     click.echo(
         f"tok/s: one stream of {load['answer_tokens']} tokens after {load['prompt_words']} words; "
-        f"{load['streams']} at once; {load['streams']} whose prompts begin alike."
+        f"one behind {load['shared_words']} words that are in memory; {load['streams']} at once; "
+        f"{load['streams']} whose prompts begin with the same {load['shared_words']} words."
     )
     click.echo(f"Took {show_duration(tuning.took_us / MILLION)}. Chosen: {tuning.said}.")
 
 
-def _cells(trial: TrialRow, used: str) -> tuple[str, ...]:
+def _cells(trial: TrialRow, use: str) -> tuple[str, ...]:
     setup = read(trial.setup)
     name = f"{show(setup)} [{trial.kernel}]" if trial.kernel not in (None, setup.kernel) else ""
-    mark = "in use" if trial.id == used else trial.reason or ""
+    mark = use or trial.reason or ""
     return (
         name or show(setup),
         _rate(trial.single_milli),
+        _rate(trial.long_milli),
         _rate(trial.together_milli),
         _rate(trial.shared_milli),
         show_duration(trial.ttft_us / MILLION) if trial.ttft_us is not None else "-",

@@ -26,7 +26,7 @@ from haneul.engine.libllama.stepper import LibllamaStepper
 from haneul.engine.openvino.pipeline import strangeness
 from haneul.engine.openvino.stepper import OpenvinoStepper
 from haneul.engine.worker.job import Job, WorkerSpec
-from haneul.services.tune.quality import TEXT
+from haneul.services.tune.text import TEXT
 
 NAME = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
 DIGEST = "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"

@@ -32,6 +32,7 @@ class Sample(Struct, frozen=True, kw_only=True):
     """One round: tokens per second and seconds to the first token."""
 
     single: float  # one stream
+    long: float  # one stream behind a long text that is in memory
     together: float  # several, with prompts of their own
     shared: float  # several, whose prompts begin alike
     ttft_s: float
@@ -74,8 +75,8 @@ class Choice(Struct, frozen=True):
 def score(trial: Trial, purpose: Purpose) -> float:
     """One number to compare setups by, tokens per second: the median of the rounds.
 
-    Several streams are judged by the geometric mean of prompts of their own and prompts that begin
-    alike; both purposes by the geometric mean of one and several.
+    One stream is judged by the geometric mean of a short prompt and a long text, several by that of
+    prompts of their own and prompts that begin alike; both purposes by that of the two.
     """
     return median(_score(sample, purpose) for sample in trial.samples)
 
@@ -116,10 +117,11 @@ def _loses_somewhere(default: Trial, trial: Trial, purpose: Purpose) -> bool:
 
 
 def _score(sample: Sample, purpose: Purpose) -> float:
+    single = math.sqrt(sample.single * sample.long)
     many = math.sqrt(sample.together * sample.shared)
     if purpose == "single":
-        return sample.single
-    return many if purpose == "many" else math.sqrt(sample.single * many)
+        return single
+    return many if purpose == "many" else math.sqrt(single * many)
 
 
 def _taken(trial: Trial, gain: float, doubt: float, purpose: Purpose) -> str:

@@ -60,6 +60,16 @@ def rows(found: Found, row: ModelRow, *, chip: str, versions: str, purpose: Purp
     return Kept(tuning, made)
 
 
+def in_use(kept: Kept) -> dict[str, str]:
+    """What each chosen trial is used for, in words, by its id: one of them, or a pair."""
+    tuning = kept.tuning
+    setups = {trial.id: read(trial.setup) for trial in kept.trials}
+    if tuning.purpose != "both" or _pair_of(tuning, setups) is None:
+        return {tuning.used_trial: "in use"}
+    streams = f"from {tuning.many_from} streams on" if tuning.many_from else "for several streams"
+    return {tuning.single_trial: "in use", tuning.many_trial: f"in use {streams}"}
+
+
 def setup_for(connection: Connection, digest: str, chip: str, versions: str) -> Setup | None:
     """The setup that was chosen for a file on a chip; None where nothing was searched yet.
 
@@ -70,12 +80,17 @@ def setup_for(connection: Connection, digest: str, chip: str, versions: str) -> 
         return None
     tuning, used = held
     if tuning.purpose == "both":
-        setups = {trial.id: trial.setup for trial in tunings.trials(connection, tuning.id)}
-        single, many = setups[tuning.single_trial], setups[tuning.many_trial]
-        pair = paired(read(single), read(many), tuning.many_from or 0)
+        tried = tunings.trials(connection, tuning.id)
+        pair = _pair_of(tuning, {trial.id: read(trial.setup) for trial in tried})
         if pair is not None:
             return pair
     return read(used.setup)
+
+
+def _pair_of(tuning: TuningRow, setups: dict[str, Setup]) -> Setup | None:
+    """Both kernels in one engine, where the best for one stream and for several are of two."""
+    single, many = setups[tuning.single_trial], setups[tuning.many_trial]
+    return paired(single, many, tuning.many_from or 0)
 
 
 def _trial_row(trial: Trial, row: ModelRow, *, chip: str, id: str, tuning_id: str) -> TrialRow:
@@ -100,7 +115,7 @@ def _figures(trial: Trial) -> dict[str, int]:
     """Whole numbers in the store's units."""
     found: dict[str, int] = {}
     if trial.samples:
-        for name in ("single", "together", "shared"):
+        for name in ("single", "long", "together", "shared"):
             found[f"{name}_milli"] = round(MILLI * _middle(trial, name))
         for name in ("ttft", "together_ttft"):
             found[f"{name}_us"] = round(MILLION * _middle(trial, f"{name}_s"))

@@ -1,55 +1,87 @@
 """The fixed requests that every setup is measured with, over the protocol that clients use.
 
-One stream, several with prompts of their own, several whose prompts begin alike. Each prompt is
-fresh, so that no cache of an earlier round answers it; every setup gets as many words and tokens.
+Some streams one after the other, several at once with prompts of their own, several whose prompts
+begin alike, and one more behind that long beginning. Prompts are as long as in real use, because
+what a kernel costs depends on it: a slow model gets fewer of them and shorter answers, and shorter
+prompts only when nothing else is left. Each prompt is fresh, so that no cache of an earlier round
+answers it; every setup gets as many words and tokens.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-import secrets
 import time
 from statistics import median
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from haneul.base import http
 from haneul.base.errors import EngineFailed
-from haneul.services.measure import WORD_TOKENS_MAX, WORDS, chunks
+from haneul.services.measure import WORD_TOKENS_MAX, chunks
 from haneul.services.tune.chooser import Sample
+from haneul.services.tune.text import fresh_words
 
-ROUND_S, FULL_ROUND_S = 5.0, 12.0  # about so long may a round of the default setup take
+ROUND_S, FULL_ROUND_S = 11.0, 24.0  # about so long may a round of the default setup take
 REQUEST_S = 120.0
-SMALLEST = 1 / 8  # of the full load, for models that are slow here
+PROBE_TOKENS = 12
+BATCH_GAIN = 1.5  # of decoding several streams together over one, at the least
+# Streams, tokens of an answer, tokens of an answer behind a shared beginning: from full to least.
+SIZES = ((8, 32, 24), (6, 24, 16), (4, 24, 16), (3, 16, 12), (3, 12, 8))
+LENGTHS = (1.0, 0.5, 0.25, 0.125, 0.0625)  # of prompts; the shorter ones where nothing else helps
+ROOM = 0.9  # of the context for a prompt and its answer, as texts differ in tokens a word
 
 
 class Load(Struct, frozen=True, kw_only=True):
     """How much is asked for in one round."""
 
     streams: int = 8
-    prompt_words: int = 110  # about 128 tokens of an English vocabulary
+    prompt_words: int = 100  # about 128 tokens of an English vocabulary
     answer_tokens: int = 32
-    shared_words: int = 140  # that the prompts of the third part begin with alike
-    own_words: int = 20  # that follow them
-    shared_answer_tokens: int = 16
+    shared_words: int = 380  # that the prompts of the third part begin with alike: 500 tokens
+    own_words: int = 16  # that follow them
+    shared_answer_tokens: int = 24
+    singles: int = 2  # streams one after the other
 
-    def scaled(self, factor: float) -> Load:
-        """A smaller one of the same form."""
-        return Load(
-            streams=self.streams,
+    def sized(self, streams: int, answer_tokens: int, shared_answer_tokens: int) -> Load:
+        """As many streams and tokens, behind prompts of the same lengths."""
+        return replace(
+            self,
+            streams=streams,
+            answer_tokens=answer_tokens,
+            shared_answer_tokens=shared_answer_tokens,
+        )
+
+    def for_crossing(self, streams: int) -> Load:
+        """So many streams with longer answers: the kernel for one stream is at its best there."""
+        return self.sized(streams, 2 * self.answer_tokens, 2 * self.shared_answer_tokens)
+
+    def shortened(self, factor: float) -> Load:
+        """The same with shorter prompts."""
+        return replace(
+            self,
             prompt_words=max(8, round(self.prompt_words * factor)),
-            answer_tokens=max(4, round(self.answer_tokens * factor)),
             shared_words=max(8, round(self.shared_words * factor)),
             own_words=max(4, round(self.own_words * factor)),
-            shared_answer_tokens=max(4, round(self.shared_answer_tokens * factor)),
         )
 
     @property
     def prompt_words_most(self) -> int:
         """Of the longest prompt."""
         return max(self.prompt_words, self.shared_words + self.own_words)
+
+    @property
+    def read_words(self) -> int:
+        """Of one round, each shared beginning once."""
+        own = (self.singles + self.streams) * self.prompt_words
+        return own + self.shared_words + (self.streams + 1) * self.own_words
+
+    def decode_steps(self, gain: float) -> float:
+        """Of one round, in steps of one stream; `gain`: of steps that several share."""
+        single = (self.singles + 1) * self.answer_tokens
+        several = self.streams * (self.answer_tokens + self.shared_answer_tokens)
+        return single + several / gain
 
 
 class Asked(Struct, frozen=True):
@@ -59,6 +91,20 @@ class Asked(Struct, frozen=True):
     tokens: int
     ttft_s: float
     took_s: float
+
+
+class Rate(Struct, frozen=True):
+    """Tokens per second of some answers, and how long a first token took."""
+
+    tokens_per_s: float
+    ttft_s: float  # median
+
+
+class Alike(Struct, frozen=True):
+    """Tokens per second behind a long beginning: of several that share it, of one after them."""
+
+    shared: float
+    long: float
 
 
 class Client:
@@ -114,50 +160,85 @@ class Client:
 
 async def fitting_load(client: Client, *, context_tokens: int, round_s: float) -> Load:
     """The full load, or as much of it as this model does here in about so long."""
-    room = context_tokens // WORD_TOKENS_MAX / Load().prompt_words_most
-    load = Load().scaled(min(1.0, room))
-    began = time.monotonic()
-    await measure(client, load.scaled(SMALLEST))
-    expected_s = (time.monotonic() - began) / SMALLEST
-    return load.scaled(max(SMALLEST, min(1.0, round_s / expected_s)))
-
-
-async def measure(client: Client, load: Load) -> Sample:
-    """One round of all three parts."""
-    alone = await client.ask(words(load.prompt_words), load.answer_tokens)
-    together, waits_s = await _several(
-        client, [words(load.prompt_words) for _ in range(load.streams)], load.answer_tokens
+    words = min(Load().prompt_words, max(4, context_tokens // WORD_TOKENS_MAX))
+    asked = await client.ask(fresh_words(words), PROBE_TOKENS)
+    step_s = (asked.took_s - asked.ttft_s) / max(1, asked.tokens - 1)
+    return fitted(
+        word_s=asked.ttft_s / words,
+        step_s=step_s,
+        words_room=int(ROOM * context_tokens * words / asked.prompt_tokens),
+        round_s=round_s,
     )
-    beginning = words(load.shared_words)
-    alike = [f"{beginning} {words(load.own_words)}" for _ in range(load.streams)]
-    shared, _ = await _several(client, alike, load.shared_answer_tokens)
+
+
+def fitted(*, word_s: float, step_s: float, words_room: int, round_s: float) -> Load:
+    """The largest load whose round takes at most so long, else the least.
+
+    `word_s`: to read a word of a prompt; `step_s`: to write a token of one stream; `words_room`:
+    that the context holds.
+    """
+    loads = [Load().shortened(length).sized(*size) for length in LENGTHS for size in SIZES]
+    held = [load for load in loads if load.prompt_words_most <= words_room] or loads[-1:]
+    for load in held:
+        expected_s = word_s * load.read_words + step_s * load.decode_steps(BATCH_GAIN)
+        if expected_s <= round_s:
+            return load
+    return held[-1]
+
+
+async def alone(client: Client, load: Load) -> Rate:
+    """Streams one after the other."""
+    asked = [
+        await client.ask(fresh_words(load.prompt_words), load.answer_tokens)
+        for _ in range(load.singles)
+    ]
+    took_s = sum(each.took_s for each in asked)
+    tokens = sum(each.tokens for each in asked)
+    return Rate(tokens / took_s, median(each.ttft_s for each in asked))
+
+
+async def together(client: Client, load: Load) -> Rate:
+    """Several at once, with prompts of their own."""
+    prompts = [fresh_words(load.prompt_words) for _ in range(load.streams)]
+    return await _several(client, prompts, load.answer_tokens)
+
+
+async def shared(client: Client, load: Load, beginning: str) -> Rate:
+    """Several at once, whose prompts begin alike."""
+    prompts = [f"{beginning} {fresh_words(load.own_words)}" for _ in range(load.streams)]
+    return await _several(client, prompts, load.shared_answer_tokens)
+
+
+async def alike(client: Client, load: Load) -> Alike:
+    """Several whose prompts begin alike, then one more behind that beginning."""
+    beginning = fresh_words(load.shared_words)
+    several = await shared(client, load, beginning)
+    one = await client.ask(f"{beginning} {fresh_words(load.own_words)}", load.answer_tokens)
+    return Alike(several.tokens_per_s, one.tokens / one.took_s)
+
+
+def sample(single: Rate, several: Rate, behind: Alike) -> Sample:
+    """The parts of one round."""
     return Sample(
-        single=alone.tokens / alone.took_s,
-        together=together,
-        shared=shared,
-        ttft_s=alone.ttft_s,
-        together_ttft_s=median(waits_s),
+        single=single.tokens_per_s,
+        long=behind.long,
+        together=several.tokens_per_s,
+        shared=behind.shared,
+        ttft_s=single.ttft_s,
+        together_ttft_s=several.ttft_s,
     )
 
 
-async def measure_several(client: Client, load: Load, streams: int) -> float:
-    """Tokens per second of so many streams: the mean of own and of shared beginnings."""
-    own, _ = await _several(
-        client, [words(load.prompt_words) for _ in range(streams)], load.answer_tokens
+def words_of(sample: Sample, load: Load) -> str:
+    """A round as people read it while a search runs."""
+    return (
+        f"{sample.single:.1f} tok/s alone, {sample.long:.1f} behind a long text, "
+        f"{sample.together:.1f} for {load.streams}, {sample.shared:.1f} with a shared beginning"
     )
-    beginning = words(load.shared_words)
-    alike = [f"{beginning} {words(load.own_words)}" for _ in range(streams)]
-    shared, _ = await _several(client, alike, load.shared_answer_tokens)
-    return math.sqrt(own * shared)
 
 
-def words(count: int) -> str:
-    """A prompt that no cache has seen."""
-    return " ".join(secrets.choice(WORDS) for _ in range(count))
-
-
-async def _several(client: Client, prompts: list[str], tokens: int) -> tuple[float, list[float]]:
-    """Tokens per second of all together, and each one's wait for its first token."""
+async def _several(client: Client, prompts: list[str], tokens: int) -> Rate:
+    """All at the same time."""
     began = time.monotonic()
     try:
         async with asyncio.TaskGroup() as group:
@@ -166,4 +247,5 @@ async def _several(client: Client, prompts: list[str], tokens: int) -> tuple[flo
         raise failures.exceptions[0] from failures
     took_s = time.monotonic() - began
     answers = [task.result() for task in asking]
-    return sum(answer.tokens for answer in answers) / took_s, [each.ttft_s for each in answers]
+    written = sum(answer.tokens for answer in answers)
+    return Rate(written / took_s, median(each.ttft_s for each in answers))

@@ -20,6 +20,7 @@ from haneul.base.errors import EngineFailed
 from haneul.services.tune.chooser import Loss
 from haneul.services.tune.load import Client
 from haneul.services.tune.setup import LOSSY_OPTIONS, Setup
+from haneul.services.tune.text import TEXT
 
 FIRST_TOKEN = 16  # the text before it gives every model some ground
 SCORED_LEAST, SCORED_MAX = 32, 512
@@ -28,36 +29,6 @@ FORCE = 100  # the most that the protocol allows
 EIGHTY = 1.2816  # standard deviations on each side that hold 80 % of a normal distribution
 AGREED_PLACES, AGREED_WORDS = 8, 96  # where kernels are compared, within so many first words
 AGREEMENT_LEAST = 0.75  # of the next tokens; near-ties flip between kernels
-
-TEXT = """\
-The road left the harbour behind the old customs house and climbed in long bends towards the \
-pass. In spring the lower fields were under water for a week or two, and the farmers moved \
-their sheep to the terraces above the mill. Nobody remembered who had built the terraces. The \
-walls were of grey stone without mortar, and every winter a few metres of them fell down and \
-were put up again.
-At the mill the miller's daughter kept a book in which she wrote the height of the river, \
-morning and evening, for thirty-one years. From it one can read that the flood of March 1887 \
-stood 2.4 m above the sill, that the summer of 1893 was dry, and that the ice broke on the 9th \
-of April in an average year. She gave no opinion on any of this. When the engineers came to \
-measure for the dam they asked to copy the book, and she allowed it on the condition that they \
-would correct the two mistakes on page forty.
-A dam changes a river in three ways. First, it evens out the flow, so that there is less water \
-in spring and more in autumn. Second, it holds back the sand and the gravel that the river \
-would have carried to the sea; the bed below the dam is washed out and becomes deeper. Third, \
-the water that leaves the lake from its depth is cold in summer and warm in winter, and the \
-fish that need a sign of the season to begin their journey no longer get it. None of these \
-effects was unknown at the time, but they were thought to be small when compared with the price \
-of coal.
-def mean(values):
-    total = 0.0
-    for value in values:
-        total += value
-    return total / len(values)
-The function above fails for an empty list, because it divides by zero. A caller who may have \
-no values should ask first, or the function should raise an error that says what is wrong. In \
-most programs the second way is better: the rule is then written once, next to the reason for \
-it.
-"""
 
 
 class _Tokens(Struct, frozen=True):

@@ -1,18 +1,18 @@
 """The measured search for a model's best setup.
 
-Every setup gets one round; those that could be best get two more, in turns with the default, so
-that a machine that slows down slows all of them. A search that was interrupted goes on where it
-was when `run` is called again.
+Every setup begins one round and leaves it when it is clearly slower than others; those that could
+be the best race on for up to two more, in turns, so that a machine that slows down slows all of
+them. A search that was interrupted goes on where it was when `run` is called again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import TypeVar
 
 from msgspec import Struct
@@ -22,36 +22,28 @@ from haneul.base import http
 from haneul.base.errors import EngineFailed
 from haneul.base.log import logger
 from haneul.base.units import now_us
-from haneul.services.replica import Spec
-from haneul.services.tune import axes, quality
+from haneul.services.tune import axes, load, quality, race
+from haneul.services.tune.alive import Alive, SpecOf
 from haneul.services.tune.axes import Scope
 from haneul.services.tune.candidate import STEPPED_IN, Candidate, Lost
 from haneul.services.tune.chooser import LOSS_MAX, PURPOSES, Choice, Purpose, Trial, choose, score
-from haneul.services.tune.crossing import COUNTS, crossing
-from haneul.services.tune.load import (
-    FULL_ROUND_S,
-    ROUND_S,
-    Load,
-    fitting_load,
-    measure,
-    measure_several,
-)
+from haneul.services.tune.crossing import crossing, next_count
+from haneul.services.tune.load import FULL_ROUND_S, ROUND_S, Load, fitting_load
 from haneul.services.tune.processes import QUIET_SHARE, Clock, NotQuiet, until_quiet
 from haneul.services.tune.setup import Setup, paired, show
 
-ROUNDS = 3
-FINALISTS_PER_PURPOSE = 2
-ALIVE_MAX = 3  # engines that stay loaded at a time
 QUIET_WITHIN_S = 30.0
 DISTURBED_MAX = 2  # rounds that are repeated because others worked meanwhile
-BUDGET_S, FULL_BUDGET_S = 60.0, 600.0  # after which no further setup is begun
+BUDGET_S, FULL_BUDGET_S = 45.0, 600.0  # after which no further setup is begun
+RACE_S, FULL_RACE_S = 62.0, 780.0  # after which nobody runs a third round
 FORMATS = 3  # the stage of the weights' formats
 SCORES_S, FULL_SCORES_S = 15.0, 120.0  # for the quality of one setup
+SLOW = "given up: clearly slower than others, for one stream and for several"
 LATE = "not tried: the time of the search was up"
+CLOSE = 1.1  # two kernels that near to each other at a number of streams are measured twice
 log = logger("tune")
 
 T = TypeVar("T")
-SpecOf = Callable[[Setup], Spec]
 Prepare = Callable[[Setup], Awaitable[None]]  # makes the files that a setup needs; raises Lost
 OnNews = Callable[[str], None]
 
@@ -84,20 +76,15 @@ class Search:
         loss_max: float = LOSS_MAX,
     ) -> None:
         self._scope = scope
-        self._spec_of = spec_of
         self._prepare = prepare
-        self._run_folder = run_folder
-        self._client = client
-        self._has_room = has_room  # whether one more engine fits into memory
+        self._alive = Alive(spec_of, run_folder=run_folder, client=client, has_room=has_room)
         self._say = on_news
         self._is_quiet_needed = is_quiet_needed
         self._loss_max = loss_max
         self._trials: dict[str, Trial] = {}
-        self._alive: dict[str, Candidate] = {}
         self._load: Load | None = None
         self._words: list[str] = []  # that the default setup takes at the places of the text
         self._spent_s = 0.0
-        self._number = 0
         self._many_from = 0
         self.default = Setup()
 
@@ -108,12 +95,12 @@ class Search:
         began = time.monotonic()
         try:
             await self._first_rounds(began)
-            await self._final_rounds()
+            await self._final_rounds(began)
             await self._losses()
             await self._cross()
         finally:
             self._spent_s += time.monotonic() - began
-            await self._end_all()
+            await self._alive.close()
         return self._found()
 
     # the stages
@@ -129,17 +116,19 @@ class Search:
             lambda best: axes.thread_setups(best, scope.cores, is_full=full),
             lambda best: axes.format_setups(best, scope.formats),
         ]
-        budget_s = FULL_BUDGET_S if full else BUDGET_S
         for number, stage in enumerate(stages):
             starts = self._leaders() + (self._unreadable() if number == FORMATS else [])
             for setup in _each([one for start in starts for one in stage(start)]):
-                is_late = self._spent_s + time.monotonic() - began > budget_s
-                await self._try(setup, is_late=is_late)
+                await self._try(setup, is_late=self._has_spent(began, BUDGET_S, FULL_BUDGET_S))
 
-    async def _final_rounds(self) -> None:
-        finalists = self._finalists()
-        for number in range(1, ROUNDS):
-            turn = [self.default, *finalists]
+    async def _final_rounds(self, began: float) -> None:
+        """Those near the best race on, until each purpose has one that leads, or to the end."""
+        for number in range(1, race.ROUNDS):
+            racing = self._racing()
+            is_late = number > 1 and self._has_spent(began, RACE_S, FULL_RACE_S)
+            if is_late or race.is_decided(racing, self._purposes()):
+                return
+            turn = [trial.setup for trial in racing]
             for setup in turn if number % 2 else turn[::-1]:
                 if len(self._trials[setup.key].samples) <= number:
                     await self._again(setup)
@@ -151,13 +140,13 @@ class Search:
             for trial in self._trials.values()
             if trial.setup.is_lossy
             and trial.is_measured
-            and len(trial.samples) >= ROUNDS
+            and len(trial.samples) > 1
             and trial.loss is None
         ]
         if not wanted:
             return
         self._say("measuring what coarser numbers cost in quality")
-        own = await self._candidate(self.default)
+        own = await self._alive.get(self.default)
         tokens = await own.guarded(
             quality.text_tokens(own.client, context_tokens=own.spec.context_tokens)
         )
@@ -168,7 +157,7 @@ class Search:
                 self._say(f"{show(setup)}: this kernel cannot be asked for its scores")
                 continue
             try:
-                candidate = await self._candidate(setup)
+                candidate = await self._alive.get(setup)
                 after = await candidate.guarded(
                     quality.scores(candidate.client, tokens, within_s=within_s)
                 )
@@ -185,18 +174,45 @@ class Search:
         pair = (choices["single"].trial.setup, choices["many"].trial.setup)
         if paired(*pair) is None:
             return
-        rates: list[dict[int, float]] = [{}, {}]
+        rates: tuple[dict[int, float], dict[int, float]] = ({}, {})
         try:
-            for streams in COUNTS:
-                for setup, found in zip(pair, rates, strict=True):
-                    candidate = await self._candidate(setup)
-                    work = partial(measure_several, candidate.client, self._load, streams)
-                    found[streams] = await self._undisturbed(candidate, work)
+            while (count := next_count(*rates, most=self._load.streams)) is not None:
+                await self._at(count, pair, rates)
         except Lost as error:
             self._say(f"from how many streams on two kernels help is unknown: {error.message}")
             return
         self._many_from = crossing(*rates, most=self._load.streams)
         self._say(f"the second kernel is the quicker one from {self._many_from} streams on")
+
+    async def _at(
+        self, streams: int, pair: Sequence[Setup], rates: Sequence[dict[int, float]]
+    ) -> None:
+        """Both kernels' rates with so many streams; where they are close, of two rounds."""
+        found: list[list[float]] = [[], []]
+        for turn in ((0, 1), (1, 0)):
+            for which in turn:
+                found[which].append(await self._several(pair[which], streams))
+            low, high = sorted(fmean(values) for values in found)
+            if high > CLOSE * low:
+                break
+        for which, values in enumerate(found):
+            rates[which][streams] = fmean(values)
+        one, other = (mine[streams] for mine in rates)
+        self._say(f"{streams} streams: {one:.1f} and {other:.1f} tok/s")
+
+    async def _several(self, setup: Setup, streams: int) -> float:
+        """Tokens per second: the geometric mean of own and of shared beginnings."""
+        assert self._load is not None
+        fewer = self._load.for_crossing(streams)
+        candidate = await self._alive.get(setup)
+        own = await self._part(candidate, lambda: load.together(candidate.client, fewer))
+        alike = await self._part(candidate, lambda: load.alike(candidate.client, fewer))
+        return math.sqrt(own.tokens_per_s * alike.shared)
+
+    def _has_spent(self, began: float, quick_s: float, full_s: float) -> bool:
+        """Whether the search has taken that long already."""
+        spent_s = self._spent_s + time.monotonic() - began
+        return spent_s > (full_s if self._scope.is_full else quick_s)
 
     # one setup
     async def _try(self, setup: Setup, *, is_late: bool = False) -> None:
@@ -209,7 +225,7 @@ class Search:
             return
         try:
             await self._prepare(setup)
-            candidate = await self._candidate(setup)
+            candidate = await self._alive.get(setup)
             self._note(setup, kernel=candidate.kernel)
             if setup != self.default and self._is_default(setup):
                 del self._trials[setup.key]
@@ -223,7 +239,7 @@ class Search:
                     )
                 )
             await self._check_words(setup, candidate)
-            await self._round(setup, candidate)
+            await self._round(setup, candidate, is_first=True)
         except Lost as error:
             await self._lose(setup, error.message)
         except BaseException:  # interrupted: as if it had not been begun
@@ -232,35 +248,45 @@ class Search:
 
     async def _again(self, setup: Setup) -> None:
         try:
-            await self._round(setup, await self._candidate(setup))
+            await self._round(setup, await self._alive.get(setup))
         except Lost as error:
             if setup == self.default:
                 raise
             await self._lose(setup, error.message)
 
-    async def _round(self, setup: Setup, candidate: Candidate) -> None:
-        """One round that nobody disturbed, noted."""
-        assert self._load is not None
-        work = partial(measure, candidate.client, self._load)
-        sample = await self._undisturbed(candidate, work)
+    async def _round(self, setup: Setup, candidate: Candidate, *, is_first: bool = False) -> None:
+        """One round, noted. Raises Lost in the middle of a first one that can win nothing more."""
+        size, client = self._load, candidate.client
+        assert size is not None
+        known = [
+            one for trial in self._trials.values() if trial.is_measured for one in trial.samples
+        ]
+        single = await self._part(candidate, lambda: load.alone(client, size))
+        if not is_first or not race.is_hopeless_alone(single.tokens_per_s, known):
+            known = []
+        limit_s = race.together_limit_s(size, known)
+        several = await self._part(candidate, lambda: load.together(client, size), limit_s)
+        limit_s = race.shared_limit_s(size, several.tokens_per_s, known)
+        behind = await self._part(candidate, lambda: load.alike(client, size), limit_s)
+        sample = load.sample(single, several, behind)
         trial = self._trials[setup.key]
         self._note(setup, samples=(*trial.samples, sample), memory_bytes=candidate.memory_bytes)
-        self._say(
-            f"{show(setup)}: {sample.single:.1f} tok/s alone, {sample.together:.1f} for "
-            f"{self._load.streams}, {sample.shared:.1f} with a shared beginning"
-        )
+        self._say(f"{show(setup)}: {load.words_of(sample, size)}")
 
-    async def _undisturbed(self, candidate: Candidate, work: Callable[[], Awaitable[T]]) -> T:
+    async def _part(
+        self, candidate: Candidate, work: Callable[[], Awaitable[T]], limit_s: float | None = None
+    ) -> T:
         """What a measurement gives at a quiet moment, after some tries. Raises NotQuiet, Lost."""
         for _ in range(DISTURBED_MAX + 1):
-            if self._is_quiet_needed:
-                await until_quiet(QUIET_WITHIN_S)
             clock = Clock()
-            found = await candidate.guarded(work())
+            found = await _within(limit_s, candidate.guarded(work()))
             others = clock.others_share()
             if others <= QUIET_SHARE or not self._is_quiet_needed:
+                if found is None:
+                    raise Lost(SLOW)
                 return found
             self._say(f"others used {others:.0%} of the processors: once more")
+            await until_quiet(QUIET_WITHIN_S)
         raise NotQuiet(retry_after_s=60)
 
     async def _check_words(self, setup: Setup, candidate: Candidate) -> None:
@@ -286,20 +312,15 @@ class Search:
         lost = [setup for setup in self._scope.kernels if setup.key in self._trials]
         return [setup for setup in lost if STEPPED_IN in self._trials[setup.key].lost]
 
-    def _finalists(self) -> list[Setup]:
-        """Setups that may yet beat the default, the best few of each purpose."""
-        default = self._trials[self.default.key]
-        kept: dict[str, Setup] = {}
-        for purpose in PURPOSES:
-            better = [
-                trial
-                for trial in self._trials.values()
-                if trial.is_measured and score(trial, purpose) > score(default, purpose)
-            ]
-            better.sort(key=lambda trial: -score(trial, purpose))
-            kept |= {trial.setup.key: trial.setup for trial in better[:FINALISTS_PER_PURPOSE]}
-        kept.pop(self.default.key, None)
-        return list(kept.values())
+    def _purposes(self) -> Sequence[Purpose]:
+        """What is to be decided: where two kernels can share the work, no compromise is."""
+        measured = [trial for trial in self._trials.values() if trial.is_measured]
+        single, many = (_best(measured, purpose).setup for purpose in ("single", "many"))
+        return PURPOSES if paired(single, many) is None else ("single", "many")
+
+    def _racing(self) -> list[Trial]:
+        """Those who may yet be the best at something; the default while it is near."""
+        return race.contenders(list(self._trials.values()), self._purposes())
 
     def _is_default(self, setup: Setup) -> bool:
         kernel = self._trials[self.default.key].kernel
@@ -310,8 +331,7 @@ class Search:
         self._trials[setup.key] = replace(self._trials[setup.key], **news)
 
     async def _lose(self, setup: Setup, reason: str) -> None:
-        if (candidate := self._alive.pop(setup.key, None)) is not None:
-            await candidate.close()
+        await self._alive.end(setup)
         self._note(setup, lost=reason)
         self._say(f"{show(setup)}: lost, {reason}")
         log.info("setup_lost", setup=show(setup), reason=reason)
@@ -337,30 +357,14 @@ class Search:
             for purpose in PURPOSES
         }
 
-    # engines
-    async def _candidate(self, setup: Setup) -> Candidate:
-        """The running engine of a setup; the oldest of the others makes room for it."""
-        if (found := self._alive.pop(setup.key, None)) is not None:
-            self._alive[setup.key] = found
-            return found
-        while self._alive and (len(self._alive) >= ALIVE_MAX or not self._has_room()):
-            await self._alive.pop(next(iter(self._alive))).close()
-        if not self._has_room():
-            raise Lost("not enough memory is free")
-        self._number += 1
-        socket = self._run_folder / f"tune-{os.getpid()}-{self._number}.sock"
-        candidate = Candidate(self._spec_of(setup), socket, self._client)
-        try:
-            await candidate.start()
-        except BaseException:
-            await asyncio.shield(candidate.close())
-            raise
-        self._alive[setup.key] = candidate
-        return candidate
 
-    async def _end_all(self) -> None:
-        alive, self._alive = self._alive, {}
-        await asyncio.gather(*(candidate.close() for candidate in alive.values()))
+async def _within(limit_s: float | None, work: Awaitable[T]) -> T | None:
+    """What the work gives; None when it took longer than the limit."""
+    try:
+        async with asyncio.timeout(limit_s):
+            return await work
+    except TimeoutError:
+        return None
 
 
 def _best(trials: Sequence[Trial], purpose: Purpose) -> Trial:

@@ -21,7 +21,13 @@ from haneul.services.tune.setup import Setup
 
 rates = st.floats(0.1, 10_000)
 samples = st.builds(
-    Sample, single=rates, together=rates, shared=rates, ttft_s=rates, together_ttft_s=rates
+    Sample,
+    single=rates,
+    long=rates,
+    together=rates,
+    shared=rates,
+    ttft_s=rates,
+    together_ttft_s=rates,
 )
 losses = st.builds(
     lambda mid, width: Loss(mid - width, mid, mid + width, 100),
@@ -51,9 +57,10 @@ defaults = st.builds(
 purposes = st.sampled_from(PURPOSES)
 
 
-def trial(single, together, *, shared=None, rounds=3, setup=None, **fields):
+def trial(single, together, *, shared=None, long=None, rounds=3, setup=None, **fields):
     sample = Sample(
         single=single,
+        long=single if long is None else long,
         together=together,
         shared=together if shared is None else shared,
         ttft_s=0.1,
@@ -108,6 +115,12 @@ def test_the_faster_setup_is_chosen_for_what_it_is_faster_at():
     assert choose(DEFAULT, others, "both").trial is DEFAULT
     better = trial(101, 300, setup=Setup(threads=1))
     assert choose(DEFAULT, [*others, better], "both").trial is better
+
+
+def test_what_is_slow_behind_a_long_text_is_not_the_best_for_one_stream():
+    steady = trial(120, 200, long=110, setup=Setup(options={"flash": False}))
+    short_winded = trial(140, 200, long=40, setup=Setup(options={"memory": "hall"}))
+    assert choose(DEFAULT, [short_winded, steady], "single").trial is steady
 
 
 def test_other_weights_count_only_with_a_known_small_loss_at_its_cautious_end():

@@ -21,8 +21,8 @@ from haneul.services.specs import slots_of, spec_of
 from haneul.services.tune import axes, native, quality
 from haneul.services.tune.candidate import Lost
 from haneul.services.tune.chooser import Choice, Loss, Sample, Trial
-from haneul.services.tune.crossing import COUNTS, crossing
-from haneul.services.tune.kept import rows, setup_for
+from haneul.services.tune.crossing import COUNTS, crossing, next_count
+from haneul.services.tune.kept import in_use, rows, setup_for
 from haneul.services.tune.load import Load
 from haneul.services.tune.processes import Clock, usage
 from haneul.services.tune.requantised import requantise
@@ -37,6 +37,9 @@ SHAPE = (
     '"value_size":16,"feed_forward":128,"vocabulary":300,"context_tokens":2048,"parameters":1000,'
     '"active_parameters":1000,"weight_bytes":1000,"active_bytes":1000,"quantisation":"Q4_1"}'
 )
+
+
+SAMPLE = Sample(single=10.5, long=9, together=20, shared=30, ttft_s=0.1, together_ttft_s=0.2)
 
 
 @pytest.fixture
@@ -177,12 +180,11 @@ def test_a_family_of_processes_is_counted_whole():
 
 
 def test_a_search_is_kept_and_its_setup_holds_for_the_same_chip_and_versions(tmp_path, row):
-    sample = Sample(single=10.5, together=20, shared=30, ttft_s=0.1, together_ttft_s=0.2)
-    default = Trial(setup=Setup(), began_us=1, kernel="libllama", samples=(sample,))
+    default = Trial(setup=Setup(), began_us=1, kernel="libllama", samples=(SAMPLE,))
     best = Trial(
         setup=Setup(weights="Q8_0"),
         began_us=2,
-        samples=(sample, sample),
+        samples=(SAMPLE, SAMPLE),
         memory_bytes=5,
         loss=Loss(-0.001, 0.002, 0.005, 500),
     )
@@ -204,7 +206,8 @@ def test_a_search_is_kept_and_its_setup_holds_for_the_same_chip_and_versions(tmp
         ("measured", None, 2),
         ("lost", "killed by SIGILL", 0),
     ]
-    assert kept.trials[1].single_milli == 10_500
+    assert (kept.trials[1].single_milli, kept.trials[1].long_milli) == (10_500, 9_000)
+    assert in_use(kept) == {kept.trials[1].id: "in use"}
     assert kept.trials[1].loss_high == 5_000
     database = open_database("", tmp_path)
     database.run(tunings.add, kept.tuning, kept.trials)
@@ -220,9 +223,8 @@ def test_requantised_files_lie_beside_the_models(config):
 
 
 def test_one_kernel_for_one_stream_and_another_for_several_run_as_a_pair(tmp_path, row):
-    sample = Sample(single=10.5, together=20, shared=30, ttft_s=0.1, together_ttft_s=0.2)
-    default = Trial(setup=Setup(), began_us=1, kernel="libllama", samples=(sample,))
-    other = Trial(setup=Setup(kernel="openvino"), began_us=2, samples=(sample,))
+    default = Trial(setup=Setup(), began_us=1, kernel="libllama", samples=(SAMPLE,))
+    other = Trial(setup=Setup(kernel="openvino"), began_us=2, samples=(SAMPLE,))
     choices = {
         "single": Choice(default, 0.0, "kept"),
         "many": Choice(other, 0.9, "better"),
@@ -248,6 +250,8 @@ def test_one_kernel_for_one_stream_and_another_for_several_run_as_a_pair(tmp_pat
         database.run(tunings.add, tuning, kept.trials)
         assert database.run(setup_for, "d", "cpu", "v1") == expected
     assert kept.tuning.said == "both kernels: auto; for 5 streams or more openvino"
+    uses = {trial.setup: in_use(kept).get(trial.id) for trial in kept.trials}
+    assert uses == {"{}": "in use", '{"kernel":"openvino"}': "in use from 5 streams on"}
     database.close()
 
 
@@ -261,6 +265,18 @@ def test_the_second_kernel_takes_over_where_it_is_quicker_from_there_on(alone, m
     assert all(many[count] > alone[count] for count in COUNTS if count >= found)
     below = [count for count in COUNTS if count < found]
     assert not below or many[below[-1]] <= alone[below[-1]]
+
+
+@given(turn=st.integers(1, 9), most=st.integers(2, 8))
+def test_where_the_second_kernel_takes_over_is_found_by_few_measurements(turn, most):
+    alone: dict[int, float] = {}
+    many: dict[int, float] = {}
+    while (count := next_count(alone, many, most=most)) is not None:
+        assert count < most
+        alone[count], many[count] = 100.0, 101.0 if count >= turn else 99.0
+    counts = [count for count in COUNTS if count < most and count >= turn]
+    assert crossing(alone, many, most=most) == min([*counts, most])
+    assert len(alone) <= 3
 
 
 def test_two_setups_of_one_kernel_are_no_pair():
