@@ -89,7 +89,7 @@ class Judge:
                 assert header is None, "refused by its first bytes only"
                 return
             if not isinstance(found, More):
-                assert found == header, "read otherwise by its first bytes"
+                assert repr(found) == repr(header), "read otherwise by its first bytes"  # NaN too
                 return
             assert have < found.bytes <= len(data), (have, found, len(data))
             have = min(found.bytes, have * 2)  # less than asked for, to meet every edge

@@ -41,6 +41,8 @@ KEY_MAX_BYTES = 65_535
 STRING_MAX_BYTES = 16 << 20
 STRINGS_MAX = 1 << 22  # in all arrays; the largest vocabulary known has 2^18 entries
 HEADER_MAX_BYTES = 256 << 20
+ALIGNMENT = "general.alignment"
+ALIGNMENT_TYPE = 4  # u32
 ALIGNMENT_MAX = 1 << 20
 KEPT_ELEMENTS = 4096  # a longer array is counted, not kept: nobody here reads a vocabulary
 NUMBERS_MAX = 1 << 20  # in all arrays that are kept
@@ -103,7 +105,11 @@ class _Reader:
             key = cursor.text(KEY_MAX_BYTES, "a metadata key")
             if key in metadata:
                 raise BrokenFile(f"The metadata key {shown(key)} stands there twice.")
-            metadata[key] = self.value(f"the value of {shown(key)}")
+            what = f"the value of {shown(key)}"
+            kind = cursor.number(U32, what)
+            if key == ALIGNMENT and kind != ALIGNMENT_TYPE:
+                raise BrokenFile(f"{ALIGNMENT} has the type {kind}; engines take {ALIGNMENT_TYPE}.")
+            metadata[key] = self.value(kind, what)
         alignment = _alignment(metadata)
         tensors = tuple(_read_tensor(cursor) for _ in range(tensor_count))
         data_offset = -(-cursor.position // alignment) * alignment
@@ -118,8 +124,7 @@ class _Reader:
             file_bytes=cursor.size if is_known else data_offset + end,
         )
 
-    def value(self, what: str) -> Value:
-        kind = self.cursor.number(U32, what)
+    def value(self, kind: int, what: str) -> Value:
         if kind == STRING:
             return self.cursor.text(STRING_MAX_BYTES, what)
         if kind == ARRAY:
@@ -179,10 +184,10 @@ def _scalar(kind: int, what: str) -> struct.Struct:
 
 
 def _alignment(metadata: dict[str, Value]) -> int:
-    value = metadata.get("general.alignment", 32)
+    value = metadata.get(ALIGNMENT, 32)
     is_number = isinstance(value, int) and not isinstance(value, bool)
     if not is_number or not 1 <= value <= ALIGNMENT_MAX or value & (value - 1):  # type: ignore[operator]
-        raise BrokenFile(f"general.alignment is {value!r}, not a power of two up to 2^20.")
+        raise BrokenFile(f"{ALIGNMENT} is {value!r}, not a power of two up to 2^20.")
     assert isinstance(value, int)
     return value
 

@@ -18,8 +18,7 @@ NUMBER_MAX_DIGITS = 20  # of 64 bits
 
 def read(data: bytes, what: str, *, values_max: int) -> Any:
     """What the JSON says. Raises BrokenFile with the reason, which begins with `what`."""
-    if sum(data.count(mark) for mark in (b",", b"[", b"{")) > values_max:
-        raise BrokenFile(f"{what} holds more than {values_max} values.")
+    check_values(data, what, values_max=values_max)
     try:
         return _decoder(what).decode(data.decode())
     except UnicodeDecodeError as cause:
@@ -28,6 +27,12 @@ def read(data: bytes, what: str, *, values_max: int) -> Any:
         raise BrokenFile(f"{what} is nested too deep.") from cause
     except ValueError as cause:
         raise BrokenFile(f"{what} is not JSON: {_reason(cause)}.") from cause
+
+
+def check_values(data: bytes, what: str, *, values_max: int) -> None:
+    """Raises BrokenFile where the JSON may hold more values; counts marks, also those in texts."""
+    if sum(data.count(mark) for mark in (b",", b"[", b"{")) > values_max:
+        raise BrokenFile(f"{what} holds more than {values_max} values.")
 
 
 def _decoder(what: str) -> json.JSONDecoder:

@@ -1,0 +1,1 @@
+"""One signed file of models, catalogue and prices, for machines that no network joins."""
