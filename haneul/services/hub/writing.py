@@ -111,7 +111,7 @@ class Writing:
         name = f"{wanted.organization or names.OWN}/{wanted.name}"
         if not names.is_id(name):
             raise BadRequest(f"'{name}' cannot be the id of a repository.", param="name")
-        url = f"{root_of(call)}/{name}"
+        url = _url(call, name)
         model = await self._model(key, name)
         if await self._database.ask(shelf_queries.states, model):
             raise Conflict(f"There is a model '{name}' already.", param="name", url=url)
@@ -191,11 +191,12 @@ class Writing:
             if key.models is not None:
                 await self._database.ask(self._check_seen, key, wanted)
             accepted = await asyncio.to_thread(self._accept, wanted)
+            head = before.state.id if before is not None else None
             row = await self._database.call(
-                self._register, model, branch, accepted, actor_of(call, key)
+                self._register, model, branch, head, accepted, actor_of(call, key)
             )
         commit = commit_of(row.id)
-        url = f"{root_of(call)}/{name}/commit/{commit}"
+        url = f"{_url(call, name)}/commit/{commit}"
         await answer(call, Committed(success=True, commit_url=url, commit_oid=commit))
 
     async def _model(self, key: Key, name: str) -> str:
@@ -252,8 +253,22 @@ class Writing:
             raise BadRequest(cause.message, param="path") from cause
 
     def _register(
-        self, connection: Connection, model: str, branch: str, accepted: Accepted, actor: Actor
+        self,
+        connection: Connection,
+        model: str,
+        branch: str,
+        head: str | None,
+        accepted: Accepted,
+        actor: Actor,
     ) -> RevisionRow:
+        """The revision, and its branch at it. Raises Conflict where `main` would go back."""
+        known = queries.get(connection, model, accepted.manifest.revision)
+        if branch in MAINS and known is not None and known.id != head:
+            raise Conflict(
+                f"These are the files of {commit_of(known.id)}, an older revision: point an alias "
+                "at it, for main is the newest.",
+                param="revision",
+            )
         row = revisions.register(
             connection,
             model,
@@ -267,6 +282,12 @@ class Writing:
         if branch not in MAINS:
             revisions.point(connection, model, branch, row, actor=actor)
         return row
+
+
+def _url(call: Call, name: str) -> str:
+    """Where a repository is; to clients before 1.0, which know of no hub below a path, its id."""
+    is_old = b"hf_hub/0." in call.headers.get(b"user-agent", b"")
+    return name if is_old else f"{root_of(call)}/{name}"
 
 
 def _check_parent(wanted: Wanted, before: Found | None) -> None:
