@@ -18,7 +18,7 @@ from typing import Any
 import uvloop
 
 from haneul.base.config import load
-from haneul.base.garbage import settle
+from haneul.base.garbage import begin, settle
 from haneul.base.ids import new_id
 from haneul.base.units import now_us, parse_money
 from haneul.cloud import Cloud
@@ -88,4 +88,5 @@ async def serve(mock_port: int, home: Path, *, counts: bool) -> None:
 
 
 if __name__ == "__main__":
+    begin()
     uvloop.run(serve(int(sys.argv[1]), Path(sys.argv[2]), counts="--calls" in sys.argv))

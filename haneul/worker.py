@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from haneul.base import places
 from haneul.base.config import LOOPBACK, Config
-from haneul.base.garbage import settle
+from haneul.base.garbage import begin, settle
 from haneul.base.lifeline import die_with_parent
 from haneul.base.log import logger, open_log
 from haneul.listener import Listener, room_for
@@ -180,4 +180,5 @@ if __name__ == "__main__":
     given = read_orders()
     die_with_parent(given.parent)
     open_log(places.logs(given.config.home) / f"worker-{given.number}.log", given.config.log_level)
+    begin()
     uvloop.run(run(given))

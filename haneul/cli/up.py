@@ -15,7 +15,7 @@ from rich.console import Console
 
 from haneul.base import places
 from haneul.base.config import Config
-from haneul.base.garbage import settle
+from haneul.base.garbage import begin, settle
 from haneul.base.log import open_log
 from haneul.base.units import parse_money
 from haneul.cli import screen
@@ -55,6 +55,7 @@ def up(no_input: bool, as_json: bool, **flags: Any) -> None:
     if not no_input and sys.stdin.isatty():
         _confirm_large(settings)
     out = Console(quiet=True) if as_json else console(width=100)
+    begin()
     uvloop.run(_run(settings, out, as_json=as_json))
 
 

@@ -33,6 +33,7 @@ from haneul.store.ledger import RequestRow
 PAGE = 4096
 PAGES_EACH = 4  # a request holds its page until its record is committed, a moment after its answer
 SHORT = 8  # a page in so many must stay free
+MANY = 128  # pages in use, after which those not in use any more are let go
 FREE, OPEN, FINAL = 0, 1, 2
 KILLED = "cloud_killed"  # why a request ended that is found open
 COUNTERS = struct.Struct("<7q")
@@ -132,6 +133,7 @@ class Flights:
         self.memory = mmap.mmap(self._file, size)
         self._pages = pages
         self._free = [at for at in range(0, pages * PAGE, PAGE) if self.memory[at] == FREE]
+        self._unmap()
 
     @property
     def is_short(self) -> bool:
@@ -171,6 +173,10 @@ class Flights:
         """Marks a page free."""
         self.memory[at] = FREE
         self._free.append(at)
+        if len(self._free) < self._pages - MANY:
+            self._were_many = True
+        elif self._were_many and len(self._free) >= self._pages:
+            self._unmap()
 
     def left(self) -> list[tuple[int, RequestRow]]:
         """The pages that a process before this one left, each with its terminal record.
@@ -184,7 +190,17 @@ class Flights:
                     found.append((at, self._row(at)))
                 except (msgspec.DecodeError, UnicodeDecodeError) as cause:
                     log.error("page_unreadable", page=at // PAGE, reason=str(cause))
+        self._unmap()
         return found
+
+    def _unmap(self) -> None:
+        """Takes the pages out of this process's memory, 8 MB of them at most.
+
+        The file has what they hold; the few that are used again and again come back.
+        """
+        self._were_many = False
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.memory.madvise(mmap.MADV_DONTNEED)
 
     def _row(self, at: int) -> RequestRow:
         if self.memory[at] == FINAL:

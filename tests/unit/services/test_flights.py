@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -257,3 +258,27 @@ def test_a_smaller_limit_keeps_the_pages_that_lie_beyond_it(path):
             table.open(opened())
     with Flights(path, 2) as table:
         assert len(table.left()) == 4
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="of Linux")
+def test_pages_that_nobody_uses_any_more_take_no_memory(path):
+    with Flights(path, 1024) as flights:
+        looked = resident_bytes(path)
+        held = [flights.open(opened()) for _ in range(1000)]
+        used = resident_bytes(path)
+        for flight in held:
+            flight.free()
+        calm = resident_bytes(path)
+    assert used >= 1000 * PAGE
+    assert looked == calm == 0
+
+
+def resident_bytes(path):
+    """Of a mapped file, in this process's memory."""
+    rows, is_its = Path("/proc/self/smaps").read_text().splitlines(), False
+    for row in rows:
+        if row.endswith(str(path)):
+            is_its = True
+        elif is_its and row.startswith("Rss:"):
+            return int(row.split()[1]) * 1024
+    return None
