@@ -44,6 +44,11 @@ def blobs(home: Path) -> Path:
     return home / "models"
 
 
+def keys(home: Path) -> Path:
+    """The folder of the key that signs bundles, and of those whose bundles are taken."""
+    return home / "keys"
+
+
 def derived(home: Path) -> Path:
     """The folder of model files that were requantised here."""
     return home / "models" / "derived"

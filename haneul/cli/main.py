@@ -18,6 +18,7 @@ COMMANDS = Commands(  # and the modules that have them
         "ls": "models",
         "rm": "models",
         "models": "hub",
+        "bundle": "bundle",
         "keys": "keys",
         "tenants": "tenants",
         "users": "tenants",

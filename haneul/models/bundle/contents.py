@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from haneul.base import strict_json
 from haneul.base.errors import BrokenFile
-from haneul.models import manifest
+from haneul.models import manifest, quality
 from haneul.models.manifest import SHA256, Manifest
 
 VERSION = 1
@@ -147,14 +147,32 @@ def _check_models(contents: Contents) -> None:
     if len(sizes) != len(contents.blobs) or not all(map(SHA256.fullmatch, sizes)):
         raise BrokenFile("The bundle names a file twice, or not by its digest.")
     wanted: dict[str, int] = {}
+    _check_words(contents)
     for model in contents.models:
         if not NAME.fullmatch(model.name):
             raise BrokenFile(f"A model of the bundle is called {model.name[:100]!r}.")
         checked = manifest.manifest(model.manifest.format, model.manifest.files)
         if checked != model.manifest:
             raise BrokenFile(f"The files of {model.name} are not in their order.")
+        single = checked.weights[0].sha256 if len(checked.weights) == 1 else checked.revision
+        if model.digest != single:
+            raise BrokenFile(f"The weights of {model.name} are called {model.digest[:100]!r}.")
         for file in checked.files:
             if wanted.setdefault(file.sha256, file.bytes) != file.bytes:
                 raise BrokenFile(f"{file.path} of {model.name} has two sizes.")
     if wanted != sizes:
         raise BrokenFile("The bundle's files are not those of its models.")
+
+
+def _check_words(contents: Contents) -> None:
+    """What people are shown has no signs that steer a terminal; what is measured can be read."""
+    words = [contents.id, contents.note, contents.made_by]
+    for model in contents.models:
+        words += [model.source, model.source_revision, model.licence or "", *model.aliases]
+    if not all(text.isprintable() for text in words):
+        raise BrokenFile("The bundle's own words have signs that cannot be shown.")
+    for measured in contents.measured:
+        try:
+            quality.read(measured.measures)
+        except (msgspec.MsgspecError, RecursionError) as cause:
+            raise BrokenFile("The bundle holds a measurement that cannot be read.") from cause

@@ -19,6 +19,7 @@ from nacl.signing import SigningKey, VerifyKey
 
 from haneul.base.errors import BadRequest, BrokenFile, CommandError, NotFound
 
+OWN = "bundle.key"
 PREFIX = "ed25519:"
 PUBLIC = re.compile(r"ed25519:[0-9a-f]{64}")
 NAME = re.compile(r"\w[\w .@-]{0,63}")
@@ -35,7 +36,7 @@ class Trusted(Struct, frozen=True):
 
 def own_key(folder: Path) -> SigningKey:
     """This home's key, made now if there is none. Raises CommandError for one others can read."""
-    path = folder / "bundle.key"
+    path = folder / OWN
     if not path.exists():
         _make(path)
     found = path.lstat()
@@ -103,6 +104,12 @@ def trusted(folder: Path) -> tuple[Trusted, ...]:
             raise CommandError(f"{folder / 'trusted'} has a line that is no key and name: {line!r}")
         found.append(Trusted(key, name))
     return tuple(sorted(found, key=lambda each: each.name))
+
+
+def known(folder: Path) -> tuple[Trusted, ...]:
+    """Whose bundles are taken: those trusted, and this home's own."""
+    own = [Trusted(public(own_key(folder)), "this home")] if (folder / OWN).exists() else []
+    return (*own, *trusted(folder))
 
 
 def trust(folder: Path, key: str, name: str) -> Trusted:

@@ -78,7 +78,7 @@ def prices(
             facts = msgspec.structs.asdict(price) | {"from_us": max(price.from_us, now)}
             basis = msgspec.json.encode({"source": f"bundle {contents.id}"}).decode()
             own = {"id": new_id("prc"), "engine": engine, "basis": basis, "created_us": now}
-            rows.append(PriceRow(**facts, **own))
+            rows.append(msgspec.convert(facts | own, PriceRow))
     return rows, list(dict.fromkeys(left))
 
 
