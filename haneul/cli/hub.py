@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import click
 
-from haneul.cli import revisions
+from haneul.cli import revisions, search
 
 models = click.Group(
     "models",
     help="The hub of this installation: find, pull, derive and share models.",
-    commands=[revisions.revisions, revisions.alias, revisions.withdraw, revisions.lineage],
+    commands=[
+        search.find,
+        search.info,
+        revisions.revisions,
+        revisions.alias,
+        revisions.withdraw,
+        revisions.lineage,
+    ],
 )

@@ -59,7 +59,7 @@ class Fields:
     """The measures of a model's text part, by the names its family gives them."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        inner = next(
+        inner: dict[str, Any] = next(
             (config[name] for name in TEXT_PARTS if isinstance(config.get(name), dict)), {}
         )
         kind = inner.get("model_type") or config.get("model_type") or ""

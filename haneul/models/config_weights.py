@@ -58,7 +58,7 @@ def _even(name: str, bits: float, table_bits: float) -> Weights:
 def _bits(said: dict[str, Any]) -> int:
     """Bits of the integers: of the first group of weights, where there are groups."""
     groups = said.get("config_groups")
-    first = next(iter(groups.values()), {}) if isinstance(groups, dict) else {}
+    first: object = next(iter(groups.values()), {}) if isinstance(groups, dict) else {}
     inside = first.get("weights") if isinstance(first, dict) else None
     value = inside.get("num_bits") if isinstance(inside, dict) else said.get("bits")
     return value if isinstance(value, int) and 1 <= value <= 16 else 4
