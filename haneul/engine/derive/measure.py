@@ -25,6 +25,7 @@ ROWS = 32  # places at a time, so that a vocabulary of 250,000 takes some tens o
 DRAWS = 1000
 COVERED = (0.025, 0.975)  # 95 %
 Sums = NDArray[np.float64]
+Logits = NDArray[np.float32]
 OnWindow = Callable[[int, int], None]
 
 
@@ -142,27 +143,31 @@ def _windows(one: _Reader, other: _Reader, texts: Sequence[Passage]) -> list[_Wi
 
 def _compare(one: _Reader, other: _Reader, window: _Window) -> _Read:
     parent, child = (reader.context.read(window.tokens) for reader in (one, other))
-    sums = np.zeros(5)
-    divergences = []
     targets = np.array(window.tokens[1:])
+    found = []
     for start in range(0, len(targets), ROWS):
         wanted = targets[start : start + ROWS]
         end = start + len(wanted)
-        said, told = (_log_shares(rows[start:end]) for rows in (parent, child))
-        places = np.arange(len(wanted))
-        kl = np.maximum((np.exp(said) * (said - told)).sum(axis=1), 0.0)
-        same = said.argmax(axis=1) == told.argmax(axis=1)
-        parts = [len(wanted), -said[places, wanted].sum(), -told[places, wanted].sum()]
-        sums += np.array([*parts, kl.sum(), same.sum()], np.float64)
-        divergences.append(kl)
-    return _Read(window.language, sums, np.concatenate(divergences))
+        found.append(_places(parent[start:end], child[start:end], wanted))
+    places = np.concatenate(found, axis=1)
+    sums = np.array([len(targets), *places.sum(axis=1)], np.float64)
+    return _Read(window.language, sums, places[2])
 
 
-def _log_shares(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    wide = rows.astype(np.float64)
-    wide -= wide.max(axis=1, keepdims=True)
-    wide -= np.log(np.exp(wide).sum(axis=1, keepdims=True))
-    return wide
+def _places(parent: Logits, child: Logits, wanted: NDArray[np.int64]) -> Sums:
+    """At each place: parent's and child's surprise, divergence in nats, same first choice."""
+    rows = np.arange(len(wanted))
+    weights = np.exp(parent - parent.max(axis=1, keepdims=True))
+    total = weights.sum(axis=1, dtype=np.float64)
+    most = child.max(axis=1)
+    # with the sums taken out, the divergence is what parent and child differ by, weighed
+    mine = parent.max(axis=1) + np.log(total)
+    theirs = most + np.log(np.exp(child - most[:, None]).sum(axis=1, dtype=np.float64))
+    apart = np.einsum("ij,ij->i", weights, parent - child, dtype=np.float64) / total
+    kl = np.maximum(apart - mine + theirs, 0.0)
+    surprises = mine - parent[rows, wanted], theirs - child[rows, wanted]
+    same = parent.argmax(axis=1) == child.argmax(axis=1)
+    return np.stack([*surprises, kl, same.astype(np.float64)])
 
 
 def summed(read: Sequence[_Read], suite: str) -> Loss:

@@ -57,6 +57,7 @@ class Converted(Struct, frozen=True, kw_only=True):
     tensors: int
     cut: str
     proven_tokens: int
+    unlike: tuple[str, ...]  # languages that are read otherwise than by the makers' tokenizer
 
 
 def convert(
@@ -256,4 +257,5 @@ def _told(target: Path, kind: Family, file_type: str, plans: list[Plan], said: W
         tensors=len(plans),
         cut=said.cut,
         proven_tokens=said.proven,
+        unlike=said.unlike,
     )

@@ -1,0 +1,90 @@
+"""Converted models answer as their weights say: against forward passes written here by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from haneul.engine.derive.convert.turn import convert
+from haneul.engine.derive.texts import passages
+from haneul.engine.derive.vectors import Encoder
+from haneul.engine.libllama.context import Context, Shape
+from haneul.engine.libllama.library import open_library
+from haneul.engine.libllama.model import Model
+from tests import checkpoints
+
+TEXT = passages()[1][0].text[:300]
+
+
+def turned(folder: Path, name: str = "small") -> Path:
+    target = folder.parent / f"{folder.name}.gguf"
+    convert(folder, target, name=name, made_from="0" * 64, scratch=folder.parent)
+    return target
+
+
+def answers(file: Path, tokens: list[int]) -> tuple[list[int], np.ndarray]:
+    """Tokens of the text as the kernel reads it, and the kernel's logits."""
+    model = Model(open_library(), file)
+    try:
+        shape = Shape(
+            cells=512,
+            lines=1,
+            has_rooms=False,
+            batch_tokens=512,
+            rows=512,
+            threads=1,
+            batch_threads=1,
+        )
+        context = Context(model, shape)
+        try:
+            return model.vocabulary.tokenise(TEXT, with_special=True), context.read(tokens).copy()
+        finally:
+            context.close()
+    finally:
+        model.close()
+
+
+@pytest.mark.parametrize("make", sorted(checkpoints.MAKES))
+def test_converted_model_answers_as_its_weights_say(make: str, tmp_path: Path):
+    folder = tmp_path / make
+    made = checkpoints.write_decoder(folder, make)
+    tokens = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(TEXT).ids
+    read, logits = answers(turned(folder), tokens)
+    expected = checkpoints.decode(made, tokens)
+    assert read == tokens
+    spread = expected.max() - expected.min()
+    assert np.abs(logits - expected).max() < 0.005 * spread  # the kernel keeps keys in 16 bits
+    assert (logits.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.98
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_converted_encoder_gives_the_vectors_of_its_weights(pooling: str, tmp_path: Path):
+    folder = tmp_path / "encoder"
+    made = checkpoints.write_encoder(folder, pooling=pooling)
+    tokens = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(TEXT).ids
+    encoder = Encoder(open_library(), turned(folder))
+    try:
+        assert encoder.model.vocabulary.tokenise(TEXT, with_special=True) == tokens
+        vector = encoder.vector(tokens)
+    finally:
+        encoder.close()
+    assert float(vector @ checkpoints.embed(made, tokens)) > 0.9999
+
+
+@pytest.mark.parametrize("dtype", ["F16", "BF16"])
+def test_weights_in_two_files_keep_their_format_bit_by_bit(dtype: str, tmp_path: Path):
+    import gguf
+
+    folder = tmp_path / "parts"
+    made = checkpoints.write_decoder(folder, "qwen3", dtype=dtype, parts=2)
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(turned(folder)).tensors}
+    up = tensors["blk.1.ffn_up.weight"]
+    assert up.tensor_type.name == dtype
+    back = gguf.quants.dequantize(up.data, up.tensor_type)
+    assert np.array_equal(back, made["weights"]["model.layers.1.mlp.up_proj.weight"])
+    norm = tensors["output_norm.weight"]
+    assert norm.tensor_type.name == "F32"
+    assert np.array_equal(norm.data, made["weights"]["model.norm.weight"])
