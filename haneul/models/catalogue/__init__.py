@@ -16,6 +16,7 @@ from typing import Any
 from haneul.base.errors import ModelNotFound
 from haneul.models.catalogue import reading
 from haneul.models.catalogue.entry import Entry, Service, size_of
+from haneul.models.catalogue.variants import split, variant
 from haneul.models.reference import Reference, parse
 
 __all__ = ["Catalogue", "Entry", "Service", "find", "load", "read", "size_of"]
@@ -35,14 +36,23 @@ class Catalogue:
         self._services = {service.name: service for service in services}
 
     def get(self, name: str) -> Entry | None:
-        """The entry of that name or alias; None when there is none."""
-        return self._by_name.get(_plain(name))
+        """The entry of that name or alias, in the quantisation it names; None: there is none."""
+        entry = self._by_name.get(_plain(name))
+        if entry is not None:
+            return entry
+        base, quantisation = split(_plain(name))
+        other = self._by_name.get(base)
+        return None if other is None else variant(other, quantisation)
 
     def find(self, name: str) -> Entry:
         """The entry of that name or alias. Raises ModelNotFound with names that look alike."""
         entry = self.get(name)
         if entry is not None:
             return entry
+        base = self._by_name.get(split(_plain(name))[0])
+        if base is not None:
+            there = ", ".join(dict.fromkeys((base.shape.quantisation, *base.quantisations)))
+            raise ModelNotFound(f"No file of {base.name} in that quantisation is known: {there}.")
         service = self._services.get(_plain(name))
         if service is not None:
             raise ModelNotFound(f"{service.name} cannot be had, only asked: {service.ask}")

@@ -144,6 +144,35 @@ def test_sizes_of_the_quantisations_grow_with_their_bits(entry):
         assert size_of(entry, "Q4_K_M").mid < size_of(entry, "Q8_0").mid
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "quant"),
+    [
+        ("qwen3:8b-q8_0", "qwen3:8b-q8_0", "Q8_0"),
+        ("llama3.1:8b-instruct-q6_K", "llama3.1:8b-q6_k", "Q6_K"),
+        ("qwen3:4b-instruct-2507-q5_k_m", "qwen3:4b-instruct-2507-q5_k_m", "Q5_K_M"),
+    ],
+)
+def test_a_quantisation_after_a_name_means_another_file_of_the_model(text, name, quant):
+    other, usual = CATALOGUE.find(text), CATALOGUE.find(name.rpartition("-")[0])
+    assert other.name == name
+    assert other.sources[0].parts[0].quant == quant
+    assert other.sources[0].parts[0].name == usual.gguf
+    assert other.size.mid > usual.size.mid
+    assert other.shape.weight_bytes > usual.shape.weight_bytes
+    assert other.shape.parameters == usual.shape.parameters
+    assert CATALOGUE.find(other.name) == other
+
+
+def test_the_usual_quantisation_after_a_name_is_the_usual_file():
+    assert CATALOGUE.find("qwen3:8b-q4_k_m") is CATALOGUE.find("qwen3:8b")
+    assert CATALOGUE.find("llama3.1:8b-instruct") is CATALOGUE.find("llama3.1:8b")
+
+
+def test_a_quantisation_that_no_repository_has_is_refused_with_those_there_are():
+    with pytest.raises(ModelNotFound, match="Q4_K_M, Q5_0"):
+        CATALOGUE.find("qwen3:8b-iq1_s")
+
+
 def test_what_forbids_to_earn_is_known_of_the_models_it_holds_for():
     forbidden = {
         entry.name for entry in CATALOGUE.entries if entry.terms.allows_commercial is False
