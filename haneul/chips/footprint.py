@@ -72,22 +72,27 @@ def kv_bytes(
     return total
 
 
-def footprint(shape: Shape, *, context_tokens: int, slots: int) -> Footprint:
+def footprint(
+    shape: Shape, *, context_tokens: int, slots: int, has_windows: bool = False
+) -> Footprint:
     """What an engine with so many slots of so much context each will hold, in bytes.
 
-    Windows bound the middle; the interval reaches up to the full context in every layer.
+    haneul's own kernel keeps the whole context in every layer, so that what a window has left
+    behind can serve another request; has_windows is for engines that let it go. The interval
+    covers both.
     """
-    kv_bytes_mid = kv_bytes(shape, context_tokens) * slots
+    windowed = kv_bytes(shape, context_tokens) * slots
     kv_high = kv_bytes(shape, context_tokens, is_cautious=True) * slots
-    kv_low = kv_bytes_mid if shape.kv_heads or shape.memory else kv_bytes_mid // 8
+    kv_mid = windowed if has_windows else kv_high
+    kv_low = windowed if shape.kv_heads or shape.memory else windowed // 8
     compute_bytes = _compute_bytes(shape, slots)
     return Footprint(
         weights_bytes=shape.weight_bytes,
-        kv_bytes=kv_bytes_mid,
+        kv_bytes=kv_mid,
         compute_bytes=compute_bytes,
         total=Estimate(
             low=shape.weight_bytes + kv_low + compute_bytes / WORK_SPREAD,
-            mid=shape.weight_bytes + kv_bytes_mid + compute_bytes,
+            mid=shape.weight_bytes + kv_mid + compute_bytes,
             high=shape.weight_bytes + kv_high + compute_bytes * WORK_SPREAD,
             unit="B",
             source=SOURCE,

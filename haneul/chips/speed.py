@@ -74,7 +74,7 @@ def decode_speed(
     bandwidth, constants = _bandwidth(chip), _constants(shape, chip)
     if bandwidth is None or constants is None:
         return None
-    behind = kv_bytes(shape, context_tokens, batch_tokens=0)
+    behind = kv_bytes(shape, context_tokens, is_cautious=True)  # as this engine keeps it
     count = step_bytes(shape, streams) + streams * behind
     fixed_s = streams * shape.active_parameters * constants.weight_s
     fixed_s += shape.layers * (constants.wait_s + streams * constants.work_s)

@@ -5,32 +5,17 @@ from __future__ import annotations
 import math
 import re
 
-from haneul.base.errors import BrokenFile
 from haneul.base.gguf import Array, Header, Tensor
 from haneul.base.gguf_types import FILE_TYPES
 from haneul.chips.shape import Shape
+from haneul.models.gguf_fields import Fields
+from haneul.models.gguf_memory import memory, window
 
 GUESSED = 1024  # a bit in general.file_type: "guessed from the tensors" (llama.h)
 
 # Tables that a token looks one row up in; they are weights in the file but not bytes per token.
 LOOKED_UP = re.compile(r"(token_embd|per_layer_token_embd|position_embd|token_types)\.weight")
 EXPERTS = re.compile(r"blk\.\d+\.ffn_\w+_exps\.(weight|bias|scale)")
-
-# Some layers of these look back a window and others at everything, so that a cache sized by the
-# window would be too small; the file does not always say which layers (llama.cpp, llama-model.cpp).
-MIXED_WINDOWS = {
-    "cohere2",
-    "exaone4",
-    "gemma2",
-    "gemma3",
-    "gemma3n",
-    "gemma4",
-    "gpt-oss",
-    "llama4",
-    "phi3",
-    "plamo3",
-    "smallthinker",
-}
 
 
 def shape_of(header: Header) -> Shape:
@@ -39,11 +24,10 @@ def shape_of(header: Header) -> Shape:
     Where layers differ, heads and feed_forward are those of the largest layer, and kv_heads is the
     mean rounded up: alike in every layer, it would need at least the same cache.
     """
-    fields = _Fields(header)
+    fields = Fields(header)
     hidden = fields.number("embedding_length", required=True)
     heads = max(fields.numbers("attention.head_count"), default=0)
     kv_heads = fields.numbers("attention.head_count_kv") or fields.numbers("attention.head_count")
-    even_size = hidden // heads if heads else 0
     experts, used = fields.number("expert_count"), fields.number("expert_used_count")
     return Shape(
         architecture=fields.architecture,
@@ -51,8 +35,8 @@ def shape_of(header: Header) -> Shape:
         hidden=hidden,
         heads=heads,
         kv_heads=math.ceil(sum(kv_heads) / len(kv_heads)) if kv_heads else 0,
-        key_size=fields.number("attention.key_length") or even_size,
-        value_size=fields.number("attention.value_length") or even_size,
+        key_size=fields.head_size("key"),
+        value_size=fields.head_size("value"),
         feed_forward=_feed_forward(fields),
         vocabulary=_vocabulary(header, fields),
         context_tokens=fields.number("context_length", required=True),
@@ -65,35 +49,16 @@ def shape_of(header: Header) -> Shape:
         quantisation=_quantisation(header),
         experts=experts,
         experts_used=used,
-        sliding_window=_window(fields),
+        sliding_window=window(fields),
+        memory=memory(fields),
     )
 
 
-class _Fields:
-    """The metadata of the architecture, by their names without it."""
-
-    def __init__(self, header: Header) -> None:
-        self.metadata = header.metadata
-        self.architecture = str(header.metadata.get("general.architecture", ""))
-
-    def numbers(self, name: str) -> tuple[int, ...]:
-        """One number, or one per layer; empty where there is none."""
-        value = self.metadata.get(f"{self.architecture}.{name}", ())
-        counts = value if isinstance(value, tuple) else (value,)
-        return tuple(count for count in counts if isinstance(count, int))
-
-    def number(self, name: str, *, required: bool = False) -> int:
-        found = max(self.numbers(name), default=0)
-        if required and found < 1:
-            raise BrokenFile(f"{self.architecture}.{name} is missing.")
-        return found
-
-
-def _feed_forward(fields: _Fields) -> int:
+def _feed_forward(fields: Fields) -> int:
     return fields.number("feed_forward_length") or fields.number("expert_feed_forward_length")
 
 
-def _vocabulary(header: Header, fields: _Fields) -> int:
+def _vocabulary(header: Header, fields: Fields) -> int:
     for tensor in header.tensors:
         if tensor.name == "token_embd.weight" and len(tensor.dims) > 1:
             return tensor.dims[1]
@@ -131,13 +96,3 @@ def _quantisation(header: Header) -> str:
     for tensor in header.tensors:
         sizes[tensor.type] = sizes.get(tensor.type, 0) + tensor.size_bytes
     return max(sizes, key=lambda name: sizes[name], default="unknown")
-
-
-def _window(fields: _Fields) -> int:
-    """The window where every layer has it; a mixture counts as looking at everything."""
-    if fields.architecture in MIXED_WINDOWS:
-        return 0
-    if f"{fields.architecture}.attention.sliding_window_pattern" in fields.metadata:
-        return 0
-    windows = fields.numbers("attention.sliding_window")
-    return max(windows) if windows and min(windows) > 0 else 0

@@ -37,11 +37,15 @@ def test_keys_and_values_of_one_token_are_counted_by_their_own_heads(
     assert kv_bytes_per_token(half) == 12_288
 
 
-def test_a_sliding_window_bounds_the_middle_but_not_the_cautious_end(small: Shape) -> None:
-    windowed = footprint(replace(small, sliding_window=512), context_tokens=8192, slots=2)
+def test_a_window_bounds_what_engines_keep_that_let_go_of_what_it_left(small: Shape) -> None:
+    shape = replace(small, sliding_window=512)
+    windowed = footprint(shape, context_tokens=8192, slots=2, has_windows=True)
+    own = footprint(shape, context_tokens=8192, slots=2)
     whole = footprint(small, context_tokens=8192, slots=2)
     assert windowed.kv_bytes == (512 + 512) * 2 * kv_bytes_per_token(small)
-    assert windowed.total.high == whole.total.high
+    assert own.kv_bytes == whole.kv_bytes
+    assert windowed.total.high == own.total.high == whole.total.high
+    assert windowed.total.low == own.total.low < whole.total.low
 
 
 def test_unknown_heads_are_counted_as_all_heads_and_widen_the_interval(small: Shape) -> None:

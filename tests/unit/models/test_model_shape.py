@@ -77,6 +77,57 @@ def test_window_counts_only_where_every_layer_has_it(shape):
     assert shape({**gemma, "general.architecture": "gemma3"}).sliding_window == 0
 
 
+def renamed(architecture, **more):
+    """The tiny model's metadata as another architecture's, with more of its own."""
+    own = {key.replace("llama.", f"{architecture}."): value for key, value in TINY.items()}
+    extra = {f"{architecture}.{key}": value for key, value in more.items()}
+    return {**own, "general.architecture": architecture, **extra}
+
+
+def test_layers_of_a_family_that_mixes_windows_are_counted_by_its_pattern(shape):
+    window = {"attention.sliding_window": 48}
+    gemma = shape(renamed("gemma3", block_count=13, **window))
+    assert [(part.count, part.window) for part in gemma.memory] == [(11, 48), (2, 0)]
+    unknown = shape(renamed("phi3", block_count=13, **window))
+    assert unknown.memory == ()
+
+
+def test_a_pattern_in_the_file_holds_over_what_is_known_of_the_family(shape):
+    listed = {"attention.sliding_window_pattern": [True, True, False]}
+    found = shape(renamed("gemma3", block_count=6, **{"attention.sliding_window": 48, **listed}))
+    assert [(part.count, part.window) for part in found.memory] == [(4, 48), (2, 0)]
+
+
+def test_latent_attention_keeps_one_compressed_vector_for_each_token(shape):
+    latent = {"attention.kv_lora_rank": 512, "rope.dimension_count": 64}
+    found = shape(renamed("deepseek2", **{**latent, "attention.head_count_kv": 1}))
+    assert [(part.count, part.numbers) for part in found.memory] == [(1, 576)]
+    older = shape(renamed("deepseek2", **{**latent, "attention.head_count_kv": 4}))
+    assert older.memory == ()  # such a file is kept head by head
+
+
+def test_linear_layers_keep_a_state_and_the_others_keys_and_values(shape):
+    linear = {
+        "block_count": 8,
+        "full_attention_interval": 4,
+        "ssm.inner_size": 4096,
+        "ssm.state_size": 128,
+        "ssm.group_count": 16,
+        "ssm.conv_kernel": 4,
+    }
+    found = shape(renamed("qwen3next", **linear))
+    state = (4096 * 128 + 3 * (4096 + 2 * 16 * 128)) * 4
+    kept = [(part.count, part.numbers, part.state_bytes) for part in found.memory]
+    assert kept == [(6, 0, state), (2, 2 * (8 + 8), 0)]
+
+
+def test_a_header_with_more_layers_than_any_model_has_is_not_counted_layer_by_layer(tmp_path):
+    path = tmp_path / "model.gguf"
+    many = {"attention.sliding_window": 48, "block_count": 1 << 31}
+    path.write_bytes(gguf_bytes(renamed("gemma3", **many), TINY_WEIGHTS))
+    assert shape_of(read_header(path)).memory == ()
+
+
 def test_quantisation_without_a_name_is_that_of_most_bytes(shape):
     metadata = {key: value for key, value in TINY.items() if key != "general.file_type"}
     heavy = Weights("blk.0.ffn_down.weight", (64, 512), "Q8_0")
