@@ -12,7 +12,6 @@ import re
 from aiohttp import ClientResponse
 from msgspec import Struct
 
-from haneul.base.errors import FetchFailed
 from haneul.models.fetch import WrongBytes
 
 CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
@@ -36,11 +35,11 @@ class Head(Struct, frozen=True, kw_only=True):
 def read_head(answer: ClientResponse, *, start: int, total_bytes: int | None) -> Head:
     """The head of an answer to a request for the bytes from start on.
 
-    total_bytes is the length of the file where it is known. Raises WrongBytes, FetchFailed.
+    total_bytes is the length of the file where it is known. Raises WrongBytes.
     """
     host = answer.url.host
     if answer.headers.get("Content-Encoding", "identity") != "identity":
-        raise FetchFailed(f"{host} sent a packed answer that was not asked for.")
+        raise WrongBytes(f"{host} sent a packed answer that was not asked for.")
     if answer.status == 206:
         head = _ranged(answer, start)
     else:

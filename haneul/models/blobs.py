@@ -34,6 +34,7 @@ class Kept(Struct, frozen=True, kw_only=True):
     licence: str
     format: Format = "gguf"
     files: tuple[File, ...] = ()  # (): the one blob, whatever its name was
+    left_out: tuple[str, ...] = ()  # of the source's files, and why
 
     @property
     def digests(self) -> tuple[str, ...]:

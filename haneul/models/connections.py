@@ -155,8 +155,8 @@ class Connections:
             await self._check_space()
         if span.end is None or (not head.is_range and self._plan.running == [span]):
             span.end = self._plan.total_bytes
-        if self._partial.state.total_bytes is None or not self._is_pinned:
-            total = self._plan.total_bytes
+        total, state = self._plan.total_bytes, self._partial.state
+        if state.total_bytes != total or not (self._is_pinned or state.etag == head.etag):
             url = mirror.piece.url
             await to_end(self._partial.note, url=url, etag=head.etag, total_bytes=total)
 
@@ -179,7 +179,8 @@ class Connections:
                 if head.end is not None and span.position > head.end:
                     raise WrongBytes(f"{answer.url.host} sent more bytes than it announced.")
                 is_over = span.end is not None and span.position >= span.end
-                if is_over or size >= WRITE_BYTES or len(parts) >= WRITE_PARTS:
+                is_much = size >= WRITE_BYTES or len(parts) >= WRITE_PARTS
+                if is_over or is_much or now_s - noted_s >= RATE_S:
                     full, start, parts, size = parts, span.position - size, [], 0
                     count = await self._write(span, start, full)
                     mirror.note(count, now_s - noted_s, now_s)

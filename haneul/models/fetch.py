@@ -150,7 +150,7 @@ class Fetcher:
                 body += data
                 if len(body) > limit_bytes:
                     raise FetchFailed(f"{answer.url.host} sent more than {limit_bytes} bytes.")
-            following = answer.links.get("next", {}).get("url", "")
+            following = answer.links["next"]["url"] if "next" in answer.links else ""
             return Text(str(answer.url), answer.content_type, bytes(body), str(following))
 
     async def get_json(self, url: str, **options: Any) -> Any:

@@ -85,10 +85,12 @@ class Mirror:
 
     def _refused(self, failure: FetchFailed, status: int, now_s: float) -> None:
         """A status of 400 or more: perhaps too many connections, or a redirect that has expired."""
-        self._fruitless += 1
+        is_first = now_s >= self.resting_until_s
+        self._fruitless += is_first  # what several connections are told at once is counted once
+        is_serving = self.brought_bytes > 0 or self.active > 1
         if status == 416:
             self.failure = WrongBytes("The file has become shorter than what was kept.")
-        elif status in BUSY and self.brought_bytes and self._fruitless <= FRUITLESS_MAX_KNOWN:
+        elif status in BUSY and is_serving and self._fruitless <= FRUITLESS_MAX_KNOWN:
             self.limit = max(1, self.active - 1)
             wait_s = failure.retry_after_s or PAUSE_S * 2**self._fruitless
             self.resting_until_s = now_s + min(wait_s, REST_S_MAX)
@@ -132,10 +134,17 @@ class Mirrors:
         return max(able, key=lambda mirror: mirror.rate_bytes_s or 0, default=None)
 
     def is_outrun(self, mirror: Mirror, now_s: float) -> bool:
-        """Whether another is so much faster that it should go on in the middle of a request."""
+        """Whether another should go on in the middle of a request.
+
+        One that is so much faster, or one that came meanwhile and is to be tried.
+        """
         limit = OUTRUN * (mirror.rate_bytes_s or 0)
-        others = [other for other in self._alive() if other is not mirror]
-        return any((other.rate_bytes_s or 0) > limit and _is_free(other, now_s) for other in others)
+        for other in self._alive():
+            is_new = other.rate_bytes_s is None and not other.active
+            is_faster = is_new or (other.rate_bytes_s or 0) > limit
+            if other is not mirror and is_faster and _is_free(other, now_s):
+                return True
+        return False
 
     def has_another(self, mirror: Mirror, now_s: float) -> bool:
         """Whether another could be asked now."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,6 +62,7 @@ class Partial:
         self.was_continued = self.held.bytes > 0
         self.hashed_bytes = 0
         self._hash = hashlib.sha256()
+        self._saving = threading.Lock()
 
     def close(self) -> None:
         """Keeps what is held for the next time, and closes the file."""
@@ -117,23 +119,23 @@ class Partial:
 
     def note(self, *, url: str, etag: str, total_bytes: int | None) -> None:
         """Keeps whose file this is, before the first byte of it is."""
-        changed = msgspec.structs.replace(self.state, url=url, etag=etag, total_bytes=total_bytes)
-        self.state = changed
-        self.save(self.state.written)
+        self._save(url=url, etag=etag, total_bytes=total_bytes)
 
     def sync(self, held: Sequence[Range]) -> None:
         """Brings what is held to the disk itself."""
         os.fsync(self._handle)
-        self.state = msgspec.structs.replace(self.state, synced=tuple(held))
-        self.save(held)
+        self._save(boot=_boot_id(), written=tuple(held), synced=tuple(held))
 
     def save(self, held: Sequence[Range]) -> None:
         """Writes down which ranges are held."""
-        boot = _boot_id()
-        self.state = msgspec.structs.replace(self.state, boot=boot, written=tuple(held))
-        fresh = self.path.with_suffix(".fresh")
-        fresh.write_bytes(msgspec.json.encode(self.state))
-        fresh.replace(self.path.with_suffix(".json"))
+        self._save(boot=_boot_id(), written=tuple(held))
+
+    def _save(self, **changes: object) -> None:
+        with self._saving:
+            self.state = msgspec.structs.replace(self.state, **changes)
+            fresh = self.path.with_suffix(".fresh")
+            fresh.write_bytes(msgspec.json.encode(self.state))
+            fresh.replace(self.path.with_suffix(".json"))
 
 
 def _kept_state(path: Path, piece: Piece) -> State:

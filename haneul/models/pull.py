@@ -42,6 +42,7 @@ class Pulled(Struct, frozen=True, kw_only=True):
     revision: str
     licence: str  # "": unknown
     manifest: Manifest
+    left_out: tuple[str, ...] = ()  # of the repository, and why
 
 
 async def pull(
@@ -51,9 +52,11 @@ async def pull(
     fetcher: Fetcher,
     environ: Mapping[str, str] = os.environ,
     on_progress: OnProgress | None = None,
+    is_update: bool = False,
 ) -> Pulled:
     """The model of a catalogue entry or a reference, fetched unless it is here already.
 
+    An update asks the sources also for what is here under that name, unless its hash is pinned.
     Raises FetchFailed with every source's reason, BadRequest for a file that a repository does not
     have, BrokenFile for one no engine may be given, CommandError for a disk that is full.
     """
@@ -66,7 +69,8 @@ async def pull(
         return await _pulled(show(target), kept, made, blobs, meter)
     order = _Order(target)
     async with Pins(blobs.locks) as pins:
-        present = await to_end(_present, order, blobs, pins)
+        is_kept = order.is_pinned or not (is_update or order.is_folder)
+        present = await to_end(_present, order, blobs, pins) if is_kept else None
         kept = present or await _fetch(order, blobs, fetcher, pins, environ=environ, meter=meter)
         made = _manifest(kept, order.file)
         return await _pulled(order.name, kept, made, blobs, meter)
@@ -87,6 +91,7 @@ async def _pulled(name: str, kept: Kept, made: Manifest, blobs: Blobs, meter: Me
         revision=kept.revision,
         licence=kept.licence,
         manifest=made,
+        left_out=kept.left_out,
     )
 
 
@@ -102,6 +107,9 @@ class _Order:
         else:
             self.name, self.licence = show(target), ""
             self.ways = (Wanted(parts=(target,)),)
+        self.catalogued = self.name if isinstance(target, Entry) else ""
+        self.is_folder = isinstance(target, Reference) and target.kind == "folder"
+        self.is_pinned = all(way.sha256 for way in self.ways)
         if not self.ways:
             raise BadRequest(
                 f"{self.name} can be planned for but not pulled: no source of one file is known.",
@@ -128,7 +136,7 @@ async def _fetch(
     meter.stage("asking")
     failures: list[HaneulError] = []
     tried: list[Offer] = []
-    asks = await Sources(fetcher, environ).asks(order.ways)
+    asks = await Sources(fetcher, environ).asks(order.ways, name=order.catalogued)
     async with Supply(asks, failures) as supply:
         async for offer in supply:
             tried.append(offer)
@@ -200,6 +208,7 @@ def _kept(order: _Order, offer: Offer, made: Manifest, source: str) -> Kept:
         licence=order.licence or offer.licence,
         format=made.format,
         files=made.files,
+        left_out=tuple(f"{entry.path}: {entry.reason}" for entry in offer.left_out),
     )
 
 

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
@@ -54,6 +55,7 @@ class Manners(Struct, frozen=True, kw_only=True):
     lie_share: float = 1.0  # of the answers
     connections_max: int = 0  # more are answered with 503; 0: any number
     silent_after_bytes: int = 0  # then an answer goes on for ever without a byte; 0: never
+    etag: str = ""  # sent with every answer
     seed: int = 0
 
 
@@ -99,7 +101,8 @@ class RoughServer:
         self._listener.close()
         with self._lock:
             for line in self._open:
-                line.shutdown(socket.SHUT_RDWR)
+                with suppress(OSError):  # the client was faster
+                    line.shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         while True:
@@ -150,7 +153,7 @@ class RoughServer:
         lie: Lie | None = None
         if manners.lies and dice.random() < manners.lie_share:
             lie = dice.choice(manners.lies)
-        plan = _plan(asked, lie)
+        plan = _plan(asked, lie, manners.etag)
         line.sendall(plan.head.encode())
         limit = dice.randint(*manners.cut_bytes) if manners.cut_bytes else plan.end - plan.start
         end = min(plan.end, plan.start + limit)
@@ -211,7 +214,7 @@ class _Plan(NamedTuple):
     is_last: bool  # of its connection
 
 
-def _plan(asked: Asked, lie: Lie | None) -> _Plan:
+def _plan(asked: Asked, lie: Lie | None, etag: str) -> _Plan:
     start, end, total = asked.start, asked.end, asked.total
     is_range = asked.is_range and lie != "ignores ranges"
     if not is_range:
@@ -236,6 +239,8 @@ def _plan(asked: Asked, lie: Lie | None) -> _Plan:
     lines += ["Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {length}"]
     if is_range and lie != "no range said":
         lines.append(f"Content-Range: bytes {said}")
+    if etag:
+        lines.append(f"ETag: {etag}")
     if lie == "gzip":
         lines.append("Content-Encoding: gzip")
     head = "\r\n".join(lines) + "\r\n\r\n"
