@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from haneul.cli import revisions, search
+from haneul.cli import gc, push, revisions, search
 
 models = click.Group(
     "models",
@@ -16,5 +16,7 @@ models = click.Group(
         revisions.alias,
         revisions.withdraw,
         revisions.lineage,
+        push.push,
+        gc.gc,
     ],
 )

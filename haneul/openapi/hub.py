@@ -254,7 +254,8 @@ FIELDS: dict[type, dict[str, str]] = {
     wire.Card: {"content": "The card.", "repoType": "Without effect."},
     CommitLine: {
         "key": "Which operation the line is.",
-        "value": "`header`: summary, description, parentCommit. `file`: path, content, encoding. "
-        "`lfsFile`: path, oid, size. `deletedFile`, `deletedFolder`: path.",
+        "value": "`header`: summary, description, parentCommit; of another haneul also model and "
+        "licence. `file`: path, content, encoding. `lfsFile`: path, oid, size. `deletedFile`, "
+        "`deletedFolder`: path.",
     },
 }

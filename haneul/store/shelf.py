@@ -9,7 +9,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, func, insert, select, update
 
 from haneul.store import schema
-from haneul.store.rows import all_rows, one_row
+from haneul.store.rows import all_rows
 
 
 class StateRow(Struct, frozen=True, kw_only=True):
@@ -39,7 +39,8 @@ def states(connection: Connection, model: str | None = None) -> list[StateRow]:
     """The revisions of a model or of all, the newest first, the withdrawn ones too."""
     table = schema.hub.revision
     columns = [table.c[name] for name in StateRow.__struct_fields__]
-    statement = select(*columns).order_by(table.c.created_us.desc(), table.c.id)
+    newest = (table.c.created_us.desc(), table.c.model, table.c.id)
+    statement = select(*columns).order_by(*newest)
     if model is not None:
         statement = statement.where(table.c.model == model)
     return all_rows(connection, statement, StateRow)
@@ -75,10 +76,3 @@ def pulls_of(connection: Connection, model: str) -> list[PullRow]:
     return all_rows(
         connection, select(table).where(table.c.model == model).order_by(*newest), PullRow
     )
-
-
-def taken(connection: Connection, model: str, key_id: str, day: int) -> PullRow | None:
-    """What a key took of a model on one day; None for nothing."""
-    table = schema.hub.pull_count
-    place = (table.c.model == model, table.c.key_id == key_id, table.c.day == day)
-    return one_row(connection, select(table).where(*place), PullRow)

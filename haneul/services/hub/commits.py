@@ -27,9 +27,13 @@ class CommitLine(Struct, frozen=True, kw_only=True):
 
 
 class Head(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the commit is called; another haneul says what its model is called there too."""
+
     summary: str = ""
     description: str = ""
     parent_commit: Annotated[str, Meta(pattern="^[0-9a-f]{7,64}$")] | None = None
+    model: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
+    licence: Annotated[str, Meta(max_length=200)] | None = None
 
 
 class Content(Struct, frozen=True, kw_only=True):

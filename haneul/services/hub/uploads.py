@@ -14,6 +14,7 @@ from haneul.base.errors import BadRequest, RequestTimeout, Unavailable
 from haneul.base.units import show_bytes
 from haneul.models.blobs import Blobs
 from haneul.models.manifest import File
+from haneul.models.threads import to_end
 from haneul.services.call import Call
 from haneul.services.hub.tickets import Ticket
 
@@ -43,14 +44,14 @@ class Uploads:
         began = time.monotonic()
         try:
             async for piece in call.pieces(max_bytes=ticket.size, within_s=self._idle_s):
-                await asyncio.to_thread(coming.write, piece)
+                await to_end(coming.write, piece)
                 call.within(self._idle_s, RequestTimeout())
                 age_s = time.monotonic() - began
                 if age_s > GRACE_S and coming.size < (age_s - GRACE_S) * SLOWEST_BYTES_S:
                     raise RequestTimeout("The file comes too slowly.")
-            await asyncio.to_thread(coming.keep, ticket)
+            await to_end(coming.keep, ticket)
         finally:
-            await asyncio.shield(asyncio.to_thread(coming.close))
+            await to_end(coming.close)
 
     def keep(self, content: bytes) -> File:
         """A small file's content as a blob. Touches the disk."""

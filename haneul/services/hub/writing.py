@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 import msgspec
+from msgspec import structs
 from sqlalchemy import Connection
 
 from haneul.base.errors import (
@@ -192,6 +193,11 @@ class Writing:
                 await self._database.ask(self._check_seen, key, wanted)
             accepted = await asyncio.to_thread(self._accept, wanted)
             head = before.state.id if before is not None else None
+            if before is None and wanted.head.model and names.id_of(wanted.head.model) == name:
+                model = wanted.head.model
+                require(key, "push", model)
+            if accepted.licence is None:
+                accepted = structs.replace(accepted, licence=wanted.head.licence)
             row = await self._database.call(
                 self._register, model, branch, head, accepted, actor_of(call, key)
             )
