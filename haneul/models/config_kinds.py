@@ -67,6 +67,9 @@ def _patterned(fields: Fields, layers: int) -> list[str]:
         return _every(fields.number("no_rope_layer_interval"), "window", layers)
     if not fields.number("sliding_window", default=0) or not _is_windowed(fields):
         return []
+    spelt = fields.text("sliding_window_pattern")  # such as LLLG: three local layers, one global
+    if spelt:
+        return ["full" if spelt[at % len(spelt)] == "G" else "window" for at in range(layers)]
     every = fields.number("sliding_window_pattern", "_sliding_window_pattern", default=0)
     if every:
         return _every(every, "window", layers)

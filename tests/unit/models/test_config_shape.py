@@ -188,6 +188,25 @@ def test_defaults_of_a_family_fill_what_its_config_leaves_out():
     assert found.parameters == pytest.approx(3.88e9, rel=0.01)
 
 
+def test_a_pattern_of_letters_tells_which_layers_look_at_everything():
+    exaone = {
+        "model_type": "exaone4",
+        "hidden_size": 5120,
+        "intermediate_size": 27392,
+        "num_hidden_layers": 64,
+        "num_attention_heads": 40,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "vocab_size": 102_400,
+        "max_position_embeddings": 131_072,
+        "sliding_window": 4096,
+        "sliding_window_pattern": "LLLG",
+    }
+    found = shape_of_config(exaone)
+    assert [(part.window, part.count) for part in found.memory] == [(4096, 48), (0, 16)]
+    assert found.parameters == pytest.approx(32e9, rel=0.01)
+
+
 def test_an_encoder_keeps_nothing_of_a_sequence():
     found = shape_of_config(
         {

@@ -177,7 +177,7 @@ def test_what_forbids_to_earn_is_known_of_the_models_it_holds_for():
     forbidden = {
         entry.name for entry in CATALOGUE.entries if entry.terms.allows_commercial is False
     }
-    assert forbidden == {"qwen2.5:3b", "qwen2.5-coder:3b"}
+    assert forbidden == {"qwen2.5:3b", "qwen2.5-coder:3b", "exaone4:1.2b", "exaone4:32b"}
     assert "South Korea" in " ".join(find("hunyuan-a13b").terms.conditions)
 
 
