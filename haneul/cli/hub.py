@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from haneul.cli import gc, push, revisions, search
+from haneul.cli import derive, gc, push, revisions, search
 
 models = click.Group(
     "models",
@@ -16,6 +16,10 @@ models = click.Group(
         revisions.alias,
         revisions.withdraw,
         revisions.lineage,
+        derive.quantize,
+        derive.merge,
+        derive.convert,
+        derive.measure,
         push.push,
         gc.gc,
     ],

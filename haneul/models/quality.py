@@ -17,19 +17,24 @@ class Measures(Struct, frozen=True, kw_only=True):
 
     perplexity_ratio is the child's perplexity over the parent's: 1 is alike, 1.02 two percent
     worse. kl_nats is the mean divergence of the child's next-token distributions from the
-    parent's. agreement is the share of places where both would say the same next token.
+    parent's. agreement is the share of places where both would say the same next token. Models
+    of vectors have none of these but a cosine: of what both make of the same sentences.
     """
 
-    perplexity_ratio: Estimate
-    kl_nats: Estimate
-    agreement: Estimate
+    perplexity_ratio: Estimate | None
+    kl_nats: Estimate | None
+    agreement: Estimate | None
     parent_perplexity: float
     tokens: int  # at which both were read
+    cosine: Estimate | None = None
+    languages: dict[str, float] = {}  # perplexity ratio, or cosine, in each
 
     @property
     def loss(self) -> float:
-        """The share by which perplexity grew; 0 where it did not."""
-        return max(0.0, self.perplexity_ratio.mid - 1)
+        """The share by which perplexity grew, or vectors turned away; 0 where they did not."""
+        if self.perplexity_ratio is not None:
+            return max(0.0, self.perplexity_ratio.mid - 1)
+        return 0.0 if self.cosine is None else max(0.0, 1 - self.cosine.mid)
 
 
 def dump(measures: Measures) -> str:

@@ -8,13 +8,18 @@ with replacement within each language for the intervals: tokens of one window ar
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from haneul.base.deriving import Loss
 from haneul.base.errors import BadRequest
+from haneul.base.gguf import read_header
+from haneul.engine.derive import vectors
+from haneul.engine.derive.draws import DRAWS, interval
 from haneul.engine.derive.texts import Passage, passages
 from haneul.engine.libllama.context import Context, Shape
 from haneul.engine.libllama.library import Library, open_library
@@ -22,32 +27,9 @@ from haneul.engine.libllama.model import Model
 
 WINDOW_TOKENS = 256
 ROWS = 32  # places at a time, so that a vocabulary of 250,000 takes some tens of megabytes
-DRAWS = 1000
-COVERED = (0.025, 0.975)  # 95 %
 Sums = NDArray[np.float64]
 Logits = NDArray[np.float32]
 OnWindow = Callable[[int, int], None]
-
-
-class Interval(Struct, frozen=True):
-    """A number with the interval that covers it in 95 of 100 draws."""
-
-    low: float
-    mid: float
-    high: float
-
-
-class Loss(Struct, frozen=True, kw_only=True):
-    """A child against its parent. `ratio`: its perplexity over the parent's."""
-
-    ratio: Interval
-    kl_nats: Interval
-    agreement: Interval
-    parent_perplexity: float
-    tokens: int
-    kl_99_nats: float  # one place in a hundred diverges more
-    languages: dict[str, float]  # perplexity ratio in each
-    suite: str
 
 
 class _Window(Struct, frozen=True):
@@ -78,21 +60,28 @@ def measure(
     """
     suite, texts = passages()
     opened = open_library(library)
-    one = _Reader(opened, parent, threads=threads)
-    try:
+    if is_encoder(parent) != is_encoder(child):
+        raise BadRequest("One of the two models writes text, the other makes vectors.")
+    if is_encoder(parent):
+        return vectors.measure(opened, parent, child, texts, suite=suite, threads=threads)
+    with ExitStack() as stack:
+        one = _Reader(opened, parent, threads=threads)
+        stack.callback(one.close)
         other = _Reader(opened, child, threads=threads, adapter=adapter)
-        try:
-            windows = _windows(one, other, texts)
-            read = []
-            for number, window in enumerate(windows, 1):
-                read.append(_compare(one, other, window))
-                if on_window is not None:
-                    on_window(number, len(windows))
-        finally:
-            other.close()
-    finally:
-        one.close()
+        stack.callback(other.close)
+        windows = _windows(one, other, texts)
+        read = []
+        for number, window in enumerate(windows, 1):
+            read.append(_compare(one, other, window))
+            if on_window is not None:
+                on_window(number, len(windows))
     return summed(read, suite)
+
+
+def is_encoder(file: Path) -> bool:
+    """Whether the model makes vectors and no text: its tokens see those after them."""
+    metadata = read_header(file).metadata
+    return metadata.get(f"{metadata.get('general.architecture')}.attention.causal") is False
 
 
 class _Reader:
@@ -104,7 +93,7 @@ class _Reader:
         self.model = Model(library, file)
         try:
             if library.model_has_encoder(self.model.handle) or self.model.vocabulary.size <= 0:
-                raise BadRequest("Only models that write text token by token can be compared so.")
+                raise BadRequest("Models with an encoder of their own cannot be compared yet.")
             shape = Shape(
                 cells=WINDOW_TOKENS,
                 lines=1,
@@ -182,9 +171,9 @@ def summed(read: Sequence[_Read], suite: str) -> Loss:
     whole = np.sum([each.sums for each in read], axis=0)
     divergences = np.concatenate([each.divergences for each in read])
     return Loss(
-        ratio=_interval(_ratio(drawn), float(_ratio(whole))),
-        kl_nats=_interval(drawn[:, 3] / drawn[:, 0], float(whole[3] / whole[0])),
-        agreement=_interval(drawn[:, 4] / drawn[:, 0], float(whole[4] / whole[0])),
+        ratio=interval(_ratio(drawn), float(_ratio(whole))),
+        kl_nats=interval(drawn[:, 3] / drawn[:, 0], float(whole[3] / whole[0])),
+        agreement=interval(drawn[:, 4] / drawn[:, 0], float(whole[4] / whole[0])),
         parent_perplexity=float(np.exp(whole[1] / whole[0])),
         tokens=int(whole[0]),
         kl_99_nats=float(np.quantile(divergences, 0.99)),
@@ -196,8 +185,3 @@ def summed(read: Sequence[_Read], suite: str) -> Loss:
 def _ratio(sums: Sums) -> Sums:
     ratio: Sums = np.exp((sums[..., 2] - sums[..., 1]) / sums[..., 0])
     return ratio
-
-
-def _interval(draws: Sums, mid: float) -> Interval:
-    low, high = (float(edge) for edge in np.quantile(draws, COVERED))
-    return Interval(min(low, mid), mid, max(high, mid))

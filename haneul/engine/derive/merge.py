@@ -8,18 +8,20 @@ four bits an adapter may vanish: the step from one number to the next is larger 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from msgspec import Struct
 
+from haneul.base.deriving import Made
 from haneul.base.errors import BadRequest, BrokenFile
 from haneul.base.gguf import Tensor
 from haneul.engine.derive.ggml import Floats, Ggml
 from haneul.engine.derive.gguf_copy import OnTensor, Plan, Source, Value, head, lay_out, write
 from haneul.engine.derive.mix import BITS, TYPE_NUMBERS, about, choose, in_order
-from haneul.engine.derive.quantise import ALIGNMENT, Made, check, rounded
+from haneul.engine.derive.quantise import ALIGNMENT, check, rounded
 from haneul.engine.derive.turn import Turner
 
 EMBEDDING = "token_embd.weight"
@@ -112,11 +114,13 @@ def merge(
             )
     finally:
         source.close()
-    formats: dict[str, int] = {}
-    for plan in plans:
-        formats[plan.kind] = formats.get(plan.kind, 0) + 1
-    lossy = rounded(source.tensors)
-    return Made(bytes=target.stat().st_size, formats=formats, lossy_parent=lossy, weighed=0)
+    return Made(
+        bytes=target.stat().st_size,
+        formats=dict(Counter(plan.kind for plan in plans)),
+        lossy_parent=rounded(source.tensors),
+        architecture=str(source.header.metadata["general.architecture"]),
+        file_type=file_type,
+    )
 
 
 def _plans(source: Source, change: Adapter, file_type: str) -> list[Plan]:

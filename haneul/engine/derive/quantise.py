@@ -6,11 +6,11 @@ parent has been rounded before is asked for by name, and stands in the copy.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from msgspec import Struct
-
+from haneul.base.deriving import Made
 from haneul.base.errors import BadRequest, BrokenFile
 from haneul.base.gguf import Header, Tensor
 from haneul.base.gguf_types import TENSOR_TYPES
@@ -29,15 +29,6 @@ from haneul.engine.derive.mix import (
 from haneul.engine.derive.turn import Turner
 
 ALIGNMENT = 32  # what engines expect where a file says nothing
-
-
-class Made(Struct, frozen=True, kw_only=True):
-    """What was written. `lossy_parent`: the parent's format where it was rounded before, or ""."""
-
-    bytes: int
-    formats: dict[str, int]  # tensors of each
-    lossy_parent: str
-    weighed: int  # tensors that an importance matrix was used for
 
 
 def quantise(
@@ -96,14 +87,17 @@ def quantise(
             )
     finally:
         source.close()
-    formats: dict[str, int] = {}
-    for plan in plans:
-        formats[plan.kind] = formats.get(plan.kind, 0) + 1
     weighed = sum(
         plan.kind != plan.source.type and plan.source.name in (importance or {}) for plan in plans
     )
-    size = target.stat().st_size
-    return Made(bytes=size, formats=formats, lossy_parent=lossy, weighed=weighed)
+    return Made(
+        bytes=target.stat().st_size,
+        formats=dict(Counter(plan.kind for plan in plans)),
+        lossy_parent=lossy,
+        weighed=weighed,
+        architecture=model.architecture,
+        file_type=file_type,
+    )
 
 
 def check(header: Header) -> None:

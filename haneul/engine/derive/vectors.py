@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import ctypes as c
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from haneul.base.deriving import Loss
 from haneul.base.errors import BadRequest
+from haneul.engine.derive.draws import DRAWS, interval
 from haneul.engine.derive.texts import Passage
 from haneul.engine.libllama.library import Batch, Library
 from haneul.engine.libllama.model import Model
 
 Vector = NDArray[np.float64]
 TOKENS_MOST = 256
+LINE_LEAST = 20
 
 
 class Encoder:
@@ -60,3 +65,47 @@ class Encoder:
             self.model.library.free(self._handle)
             self._handle = None
         self.model.close()
+
+
+def measure(
+    library: Library,
+    parent: Path,
+    child: Path,
+    texts: Sequence[Passage],
+    *,
+    suite: str,
+    threads: int,
+) -> Loss:
+    """How far a child's vectors of sentences turned from its parent's. Raises BadRequest."""
+    with ExitStack() as stack:
+        one = Encoder(library, parent, threads=threads)
+        stack.callback(one.close)
+        other = Encoder(library, child, threads=threads)
+        stack.callback(other.close)
+        found: dict[str, list[float]] = {}
+        tokens = 0
+        for text in sentences(texts):
+            said = one.read(text)
+            if said != other.read(text):
+                raise BadRequest("The two models do not have the same vocabulary: no comparison.")
+            cosine = float(one.vector(said) @ other.vector(said))
+            found.setdefault(text.language, []).append(min(1.0, max(0.0, cosine)))
+            tokens += len(said)
+    every = np.concatenate([np.array(group) for group in found.values()])
+    draws = np.random.default_rng(0).choice(every, (DRAWS, len(every))).mean(axis=1)
+    return Loss(
+        suite=suite,
+        tokens=tokens,
+        languages={name: float(np.mean(group)) for name, group in found.items()},
+        cosine=interval(draws, float(every.mean())),
+    )
+
+
+def sentences(texts: Sequence[Passage]) -> list[Passage]:
+    """The lines of the passages that hold more than a few letters."""
+    return [
+        Passage(text.language, line.strip())
+        for text in texts
+        for line in text.text.splitlines()
+        if len(line.strip()) > LINE_LEAST
+    ]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from msgspec import Struct
 
+from haneul.base.deriving import Made
 from haneul.base.errors import BadRequest, BrokenFile
 from haneul.base.gguf import Tensor
 from haneul.engine.derive.convert.checkpoint import Checkpoint, count_of, kind_of
@@ -48,18 +50,6 @@ class Piece(Struct, frozen=True):
     numbers: tuple[float, ...] = ()  # or the numbers themselves
 
 
-class Converted(Struct, frozen=True, kw_only=True):
-    """What was written, and what was proven of it."""
-
-    bytes: int
-    architecture: str
-    file_type: str
-    tensors: int
-    cut: str
-    proven_tokens: int
-    unlike: tuple[str, ...]  # languages that are read otherwise than by the makers' tokenizer
-
-
 def convert(
     folder: Path,
     target: Path,
@@ -68,7 +58,7 @@ def convert(
     made_from: str,
     scratch: Path,
     on_tensor: OnTensor | None = None,
-) -> Converted:
+) -> Made:
     """Writes the file; `target` appears whole or not at all.
 
     `made_from`: the revision of the repository. `scratch`: a folder for a small file. Raises
@@ -246,15 +236,15 @@ def _pooling(held: Checkpoint) -> str:
     return modes[0].removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
 
 
-def _told(target: Path, kind: Family, file_type: str, plans: list[Plan], said: Words) -> Converted:
+def _told(target: Path, kind: Family, file_type: str, plans: list[Plan], said: Words) -> Made:
     size = target.stat().st_size
     if size < math.fsum(plan.size_bytes for plan in plans):
         raise BrokenFile("The file became shorter than its tensors.")
-    return Converted(
+    return Made(
         bytes=size,
         architecture=kind.architecture,
         file_type=file_type,
-        tensors=len(plans),
+        formats=dict(Counter(plan.kind for plan in plans)),
         cut=said.cut,
         proven_tokens=said.proven,
         unlike=said.unlike,
