@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from haneul.base.errors import BrokenFile, CommandError, Conflict, NotAllowed, NotFound
 from haneul.base.ids import new_id
 from haneul.base.units import now_us
+from haneul.chips.estimate import exactly
 from haneul.models import revisions, serving
 from haneul.models.accept import accept
 from haneul.models.blobs import Blobs
@@ -22,7 +23,9 @@ from haneul.models.bundle import create, keys, load, register
 from haneul.models.bundle.archive import END, Reader, Writer
 from haneul.models.bundle.collect import collect
 from haneul.models.bundle.contents import Price
+from haneul.models.licences import known
 from haneul.models.manifest import File
+from haneul.models.quality import Measures
 from haneul.store import audit
 from haneul.store import models as model_queries
 from haneul.store import prices as price_queries
@@ -362,19 +365,12 @@ def test_revision_that_was_withdrawn_here_does_not_come_back_by_bundle(homes):
 
 def test_licence_that_forbids_sharing_is_kept_to_unless_it_stays_in_the_house(homes):
     homes.here.add("tiny", model(), licence="cc-by-nc-nd-4.0")
-    shared = homes.here.collect("tiny", is_shared=False)
-    assert shared.models[0].licence == "cc-by-nc-nd-4.0"
-    forbids = [each for each in _licences() if each.allows_sharing is False]
-    for terms in forbids[:1]:
-        homes.here.add("closed", model(2), licence=terms.id)
-        with pytest.raises(NotAllowed, match="own-machines"):
-            homes.here.collect("closed")
-
-
-def _licences():
-    from haneul.models.licences import known
-
-    return known()
+    assert homes.here.collect("tiny").models[0].licence == "cc-by-nc-nd-4.0"  # may be passed on
+    closed = next(each for each in known() if each.allows_sharing is False)
+    homes.here.add("closed", model(2), licence=closed.id)
+    with pytest.raises(NotAllowed, match="own-machines"):
+        homes.here.collect("closed")
+    assert homes.here.collect("closed", is_shared=False).models[0].name == "closed"
 
 
 def test_what_serves_stays_when_models_are_only_kept(homes):
@@ -432,9 +428,6 @@ def test_family_of_a_derivative_comes_along_once(homes):
 
 
 def _measures():
-    from haneul.chips.estimate import exactly
-    from haneul.models.quality import Measures
-
     return Measures(
         perplexity_ratio=exactly(1.02, "", source="test"),
         kl_nats=exactly(0.01, "nats", source="test"),
