@@ -14,8 +14,8 @@ from importlib import resources
 from typing import Any
 
 from haneul.base.errors import ModelNotFound
-from haneul.models.catalogue import reading
 from haneul.models.catalogue.entry import Entry, Service, size_of
+from haneul.models.catalogue.reading import read_entries, read_services
 from haneul.models.catalogue.variants import split, variant
 from haneul.models.reference import Reference, parse
 
@@ -85,8 +85,8 @@ def load() -> Catalogue:
 def read(*documents: dict[str, Any]) -> Catalogue:
     """A catalogue of such documents. Raises msgspec.ValidationError, ValueError, BadRequest."""
     return Catalogue(
-        [entry for document in documents for entry in reading.entries(document)],
-        [service for document in documents for service in reading.services(document)],
+        [entry for document in documents for entry in read_entries(document)],
+        [service for document in documents for service in read_services(document)],
     )
 
 

@@ -94,14 +94,14 @@ class StatedService(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     note: str = ""
 
 
-def entries(document: dict[str, Any]) -> list[Entry]:
+def read_entries(document: dict[str, Any]) -> list[Entry]:
     """The models of one file. Raises msgspec.ValidationError, BadRequest."""
     common, dated = document.get("common", {}), str(document.get("dated", ""))
     stated = [{**common, **model} for model in document.get("model", [])]
     return [_entry(each, dated) for each in msgspec.convert(stated, list[Stated])]
 
 
-def services(document: dict[str, Any]) -> list[Service]:
+def read_services(document: dict[str, Any]) -> list[Service]:
     """The services of one file. Raises msgspec.ValidationError."""
     stated = msgspec.convert(document.get("service", []), list[StatedService])
     dated = str(document.get("dated", ""))
