@@ -16,9 +16,9 @@ from haneul.cli.command import command, json_option
 from haneul.cli.show import print_json, print_table
 from haneul.models import catalogue
 from haneul.models.catalogue import Entry, Service, size_of
-from haneul.models.catalogue.query import TASKS, Query, parse_bytes, read_query
-from haneul.models.catalogue.search import Hit, best_fit, search, services, suggestion
 from haneul.models.licences import Licence
+from haneul.models.query import TASKS, Query, parse_bytes, read_query
+from haneul.models.search import Hit, best_fit, search, services, suggestion
 
 YES = {True: "yes", False: "no", None: "unknown"}
 COLUMNS = ("NAME", ">PARAMETERS", ">FILE", "WEIGHTS", ">CONTEXT", "LICENCE", "TASKS", "HOW")

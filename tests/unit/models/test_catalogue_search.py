@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from haneul.base.errors import BadRequest
 from haneul.chips.chip import Chip
 from haneul.models.catalogue import load
-from haneul.models.catalogue.query import Query, parse_bytes, read_query
-from haneul.models.catalogue.search import best_fit, fitting, search, services, suggestion
+from haneul.models.query import Query, parse_bytes, read_query
+from haneul.models.search import best_fit, fitting, search, services, suggestion
 
 KNOWN = load()
 WORDS = ["korean", "mit", "8b", "<3b", "qwen", "code", "4gb", "free", "zz"]

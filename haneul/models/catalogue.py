@@ -1,7 +1,7 @@
 """Models by name: what a plan must know of each, what may be done with it, and where its file is.
 
-The facts are in data/, a file for each family; each entry says where its figures come from and
-when they were last looked at.
+The facts are in families/data, a file for each family; each entry says where its figures come
+from and when they were last looked at.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from importlib import resources
 from typing import Any
 
 from haneul.base.errors import ModelNotFound
-from haneul.models.catalogue.entry import Entry, Service, size_of
-from haneul.models.catalogue.reading import read_entries, read_services
-from haneul.models.catalogue.variants import split, variant
+from haneul.models.families.entry import Entry, Service, size_of
+from haneul.models.families.reading import read_entries, read_services
+from haneul.models.families.variants import split, variant
 from haneul.models.reference import Reference, parse
 
 __all__ = ["Catalogue", "Entry", "Service", "find", "load", "read", "size_of"]
@@ -77,7 +77,7 @@ def find(name: str) -> Entry | None:
 @lru_cache(maxsize=1)
 def load() -> Catalogue:
     """The catalogue that comes with haneul; reads files of this package, once."""
-    folder = resources.files("haneul.models.catalogue").joinpath("data")
+    folder = resources.files("haneul.models.families").joinpath("data")
     named = sorted((each.name, each) for each in folder.iterdir() if each.name.endswith(".toml"))
     return read(*(tomllib.loads(file.read_text("utf-8")) for _, file in named))
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from haneul.chips.estimate import Estimate, around, exactly
 from haneul.chips.shape import Layers, Shape
-from haneul.models.catalogue.entry import BITS, Entry, Openness, Service, Task, Thinking, by_bits
+from haneul.models.families.entry import BITS, Entry, Openness, Service, Task, Thinking, by_bits
 from haneul.models.licences import licence
 from haneul.models.offer import Wanted
 from haneul.models.reference import parse

@@ -6,7 +6,7 @@ import re
 
 from msgspec.structs import replace
 
-from haneul.models.catalogue.entry import BITS, Entry, size_of
+from haneul.models.families.entry import BITS, Entry, size_of
 from haneul.models.offer import Wanted
 from haneul.models.reference import Reference
 

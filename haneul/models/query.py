@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from haneul.base.errors import BadRequest
-from haneul.models.catalogue.entry import Task
+from haneul.models.families.entry import Task
 
 QUERY_MAX = 200  # signs
 WORDS_MAX = 16

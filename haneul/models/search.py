@@ -14,8 +14,8 @@ from haneul.chips.chip import Chip
 from haneul.chips.estimate import Estimate
 from haneul.chips.footprint import Fit, fits, footprint
 from haneul.models.catalogue import Catalogue
-from haneul.models.catalogue.entry import Entry, Service, Task, size_of
-from haneul.models.catalogue.query import Query
+from haneul.models.families.entry import Entry, Service, Task, size_of
+from haneul.models.query import Query
 
 CONTEXT_TOKENS = 4096  # unless more is asked for: enough to talk, as the cloud gives by itself
 ALIKE = 0.79  # of a word and a part of a name: two signs in ten may be wrong
