@@ -73,7 +73,8 @@ def _models(out: Console, cloud: Cloud) -> None:
     for name in ("  MODEL", "FILE", "MEMORY", "ONE ANSWER", price):
         table.add_column(name, no_wrap=True, justify="left" if "MODEL" in name else "right")
     found = [(entry, _fit(cloud, entry)) for entry in catalogue.load().entries]
-    able = [(entry, fit) for entry, fit in found if fit.fits and entry.sources]
+    talking = [(entry, fit) for entry, fit in found if "chat" in entry.tasks and entry.sources]
+    able = [(entry, fit) for entry, fit in talking if fit.fits]
     able.sort(key=lambda pair: pair[0].shape.parameters)
     for entry, fit in able[:SHOWN_MAX]:
         said = cloud.appraiser.forecast(entry.shape)
@@ -88,7 +89,7 @@ def _models(out: Console, cloud: Cloud) -> None:
     out.print(table)
     rest = len(found) - len(able[:SHOWN_MAX])
     if rest > 0:
-        out.print(f"  [dim]{rest} more in the catalogue: haneul ls --all[/]")
+        out.print(f"  [dim]{rest} more in the catalogue: haneul models search[/]")
 
 
 def _fit(cloud: Cloud, entry: Entry) -> Fit:
