@@ -10,7 +10,7 @@ from haneul.cli.late import Commands
 COMMANDS = Commands(  # and the modules that have them
     {
         "up": "up",
-        "pull": "models",
+        "pull": "pull",
         "run": "talk",
         "chat": "talk",
         "ps": "running",

@@ -1,4 +1,4 @@
-"""`haneul pull`, `ls`, `rm`: the models on this machine."""
+"""`haneul ls`, `rm`: the models on this machine."""
 
 from __future__ import annotations
 
@@ -18,18 +18,6 @@ from haneul.cli.show import console, print_json, print_table
 from haneul.models import catalogue, hub
 from haneul.store import models as queries
 from haneul.store.models import ModelRow
-
-
-@command("pull", example="haneul pull qwen2.5-coder:0.5b")
-@click.argument("model")
-@json_option
-def pull(model: str, as_json: bool) -> None:
-    """Brings a model here: a catalogue name, hf:ORG/REPO:QUANT, modelscope:…, a URL or a file."""
-    row = pull_row(model)
-    if as_json:
-        print_json(_facts(row))
-    else:
-        click.echo(f"{row.name}: {show_bytes(row.bytes)} from {row.source}, sha256:{row.digest}")
 
 
 def pull_row(model: str) -> ModelRow:
@@ -90,8 +78,9 @@ def rm(model: str, as_json: bool) -> None:
     row = store.run(queries.get, model) or store.run(queries.get, hub.name_of(model))
     if row is None:
         raise NotFound(f"there is no model '{model}' here")
-    if store.run(hub.forget, row, actor()):
-        hub.remove_file(row, settings.home)
+    unused = store.run(hub.forget, row, actor())
+    if unused:
+        hub.remove_files(row, unused, settings.home)
     if as_json:
         print_json({"removed": row.name, "digest": row.digest})
     else:

@@ -22,8 +22,10 @@ SAFETENSORS = "SAFETENSORS"  # in a quantisation's place: the repository's weigh
 SHOWN_MAX = 12
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".dill")
-CODE = (".py", ".pyc", ".pyd", ".ipynb", ".so", ".dll", ".dylib", ".exe", ".sh", ".bat", ".ps1")
-CODE += (".js", ".mjs", ".wasm", ".jar", ".whl", ".egg", ".c", ".cc", ".cpp", ".cu", ".rs", ".go")
+CODE = (
+    *(".py", ".pyc", ".pyd", ".ipynb", ".so", ".dll", ".dylib", ".exe", ".sh", ".bat", ".ps1"),
+    *(".js", ".mjs", ".wasm", ".jar", ".whl", ".egg", ".c", ".cc", ".cpp", ".cu", ".rs", ".go"),
+)
 # Read as data by every tokenizer and converter; a text is never run.
 KEPT = (".json", ".jinja", ".txt", ".model", ".tiktoken", ".spm", ".vocab")
 PAPERS = re.compile(r"(readme|licen[cs]e|notice|usage|use_policy)[^/]*", re.IGNORECASE)
@@ -50,7 +52,7 @@ def choose(files: Sequence[Listed], reference: Reference) -> Choice:
     left_out = tuple(_left_out(files))
     unsafe = {entry.path for entry in left_out}
     safe = [file for file in files if file.path not in unsafe]
-    models = [file for file in safe if _is_model(file.path)]
+    models = [file for file in safe if is_model(file.path)]
     tensors = [file for file in safe if file.path.lower().endswith(".safetensors")]
     wants_tensors = reference.quant == SAFETENSORS or not (models or reference.file)
     if (wants_tensors and not tensors) or not (models or tensors):
@@ -166,7 +168,8 @@ def _foreign(here: dict[str, Listed]) -> set[str]:
     }
 
 
-def _is_model(path: str) -> bool:
+def is_model(path: str) -> bool:
+    """Whether a GGUF file is a language model by its name, not a part or aid of one."""
     name = path.rpartition("/")[2].lower()
     return name.endswith(".gguf") and not name.startswith(("mmproj", "imatrix"))
 
@@ -197,15 +200,18 @@ def _tagged(models: Sequence[Listed], quant: str) -> list[Listed]:
     return [file for file in models if tag.search(file.path)]
 
 
+def quantisation(path: str) -> str:
+    """The tag in a file's name, such as Q4_K_M; "" where it has none."""
+    whole = SPLIT.sub(".gguf", path)
+    stem = re.split(r"[-./]", whole.rpartition("/")[2].upper().removesuffix(".GGUF"))[-1]
+    is_tag = QUANT.fullmatch(stem) and re.match(r"(I?Q|TQ|F|BF|MXFP)\d", stem)
+    return stem if is_tag else ""
+
+
 def _shown(models: Sequence[Listed]) -> str:
     """Their quantisations where the names tell them, else their names."""
-    names = []
-    for file in models:
-        whole = SPLIT.sub(".gguf", file.path)
-        stem = re.split(r"[-./]", whole.rpartition("/")[2].upper().removesuffix(".GGUF"))[-1]
-        is_tag = QUANT.fullmatch(stem) and re.match(r"(I?Q|TQ|F|BF|MXFP)\d", stem)
-        names.append(stem if is_tag else whole)
-    return _listing(sorted(set(names)))
+    names = {quantisation(file.path) or SPLIT.sub(".gguf", file.path) for file in models}
+    return _listing(sorted(names))
 
 
 def _listing(names: Sequence[str]) -> str:

@@ -16,10 +16,9 @@ from msgspec import Struct
 from haneul.base.errors import FetchFailed
 from haneul.models.choice import Choice, choose
 from haneul.models.code_hooks import without_code
-from haneul.models.fetch import Fetcher
+from haneul.models.fetch import Fetcher, WrongBytes
 from haneul.models.offer import LeftOut, Listed, Offer, Offered, Part
 from haneul.models.reference import Reference
-from haneul.models.transfer import WrongBytes
 
 # Of these a loader may take the name of a class to import from the repository.
 CONFIGURATIONS = ("config.json", "_config.json")

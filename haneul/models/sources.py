@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from haneul.base.errors import BadRequest, FetchFailed
 from haneul.models import caches, hub_settings
-from haneul.models.fetch import Fetcher
+from haneul.models.fetch import Fetcher, WrongBytes
 from haneul.models.hub_settings import HubSettings
 from haneul.models.huggingface import HuggingFace
 from haneul.models.listing import Listing, offer_of
@@ -21,8 +21,7 @@ from haneul.models.modelscope import ModelScope
 from haneul.models.offer import Offer, Offered, Part, Wanted
 from haneul.models.package_index import PackageIndex
 from haneul.models.piece import Piece
-from haneul.models.reference import Reference
-from haneul.models.transfer import WrongBytes
+from haneul.models.reference import Reference, own_name
 
 ASK_S = 4.0  # for a hub among several to answer
 ASK_ALONE_S = 15.0  # when there is nobody else to ask
@@ -48,14 +47,18 @@ class Sources:
         self._listed: dict[tuple[str, Reference], Listing | FetchFailed] = {}
         self._listing: defaultdict[tuple[str, Reference], asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def asks(self, ways: Sequence[Wanted]) -> list[Ask]:
+    async def asks(self, ways: Sequence[Wanted], *, name: str = "") -> list[Ask]:
         """A question for every source that may have one of the ways, the preferred ones first.
 
+        With the catalogue's name of the model other haneul installations are asked for that too.
         Each gives an offer, or raises FetchFailed or BadRequest. Raises CommandError for settings
         that cannot be read.
         """
         await self._open()
         asks: list[tuple[Wanted, str]] = []
+        if name and ways:
+            there = replace(ways[0], parts=(Reference(kind="haneul", name=own_name(name)),))
+            asks += [(there, f"peer {number}") for number in range(len(self._peers))]
         for way in ways:
             first = way.parts[0]
             if first.kind in ("huggingface", "modelscope"):
@@ -133,10 +136,21 @@ class Sources:
         return said
 
     async def _from_peer(self, reference: Reference, number: int) -> Offer:
+        """What a haneul has of a repository, under the names it may have there."""
         if not self._peers:
             raise FetchFailed("No other haneul is configured: set HANEUL_PEERS to its address.")
-        listing = await self._list(self._peers[number], reference)
-        return await offer_of(listing, reference, self._fetcher)
+        reasons: dict[str, FetchFailed] = {}
+        for name in _names_there(reference):
+            there = replace(reference, name=name, revision=_revision_there(reference))
+            try:
+                listing = await self._list(self._peers[number], there)
+            except FetchFailed as failure:
+                reasons[failure.message] = failure
+                if failure.facts.get("upstream_status") not in (401, 404):
+                    break
+                continue
+            return await offer_of(listing, there, self._fetcher)
+        raise next(iter(reasons.values()))
 
     def _is_cached(self, reference: Reference) -> bool:
         """Whether a client's cache has anything of the repository at all."""
@@ -183,6 +197,18 @@ class Sources:
             return None
         source = f"{listing.source} (its cache here)"
         return replace(listing, source=source, parts={**listing.parts, **parts})
+
+
+def _names_there(reference: Reference) -> list[str]:
+    """What services/hub/names.py calls a model that was pulled from that place."""
+    choice = reference.file.removesuffix(".gguf") or reference.quant
+    name = "-".join(filter(None, (reference.name, reference.revision, choice)))
+    return [reference.name] if reference.kind == "haneul" else [name, reference.name]
+
+
+def _revision_there(reference: Reference) -> str:
+    """Another hub's revision means nothing there; it is part of the name."""
+    return reference.revision if reference.kind == "haneul" else ""
 
 
 def _folder(reference: Reference) -> Listing:

@@ -69,7 +69,7 @@ class Appraiser:
 
     async def open(self) -> None:
         """Learns from earlier measurements, and from now on measures what was not yet."""
-        self._corrections = await self._database.call(_corrections, self.chip, self._config)
+        self._corrections = await self._database.call(corrections, self.chip, self._config)
         self._watcher = asyncio.create_task(self._watch(), name="appraisal")
 
     async def aclose(self) -> None:
@@ -138,7 +138,7 @@ class Appraiser:
         await self._database.call(keep)
         if target.price is None or not target.price.from_us:  # what was set goes before it
             target.price = price
-        self._corrections = await self._database.call(_corrections, self.chip, self._config)
+        self._corrections = await self._database.call(corrections, self.chip, self._config)
         _log(target, speeds)
         return result
 
@@ -214,7 +214,7 @@ def _measured(connection: Connection, target: Target, chip: Chip) -> Forecast | 
     return tariff.measured(Speeds(**values, streams=0))
 
 
-def _corrections(connection: Connection, chip: Chip, config: Config) -> dict[str, Correction]:
+def corrections(connection: Connection, chip: Chip, config: Config) -> dict[str, Correction]:
     """What the measured models say of the next forecast, kind by kind."""
     shapes = {row.digest: hub.shape(row) for row in model_queries.every(connection)}
     pairs: dict[str, list[tuple[Estimate, float]]] = {}

@@ -37,6 +37,7 @@ class Faults:
     lists_no_hashes: bool = False
     lists_no_sizes: bool = False  # with the model; as some mirrors do
     page_entries: int = 1000  # of a tree, as the hub has it; then a Link to the next page
+    continues_at: str = ""  # another host that the Link leads to
     cut_entries: int = 3000  # of ModelScope's listing, which is cut there in silence
     has_cdn: bool = False  # large files lie elsewhere, as on the real hub
     speaks_html: bool = False  # the index: no JSON
@@ -72,6 +73,11 @@ class FakeHub:
         self.licence = "mit"
         self.url = ""
         self._runner: web.AppRunner | None = None
+
+    @property
+    def cdn_url(self) -> str:
+        """Another host by its name, where large files lie."""
+        return self.url.replace("127.0.0.1", "localhost")
 
     @property
     def environ(self) -> dict[str, str]:
@@ -141,7 +147,7 @@ class FakeHub:
         headers = {}
         if end < len(entries):
             following = request.rel_url.update_query(cursor=str(end))
-            headers["Link"] = f'<{self.url}{following}>; rel="next"'
+            headers["Link"] = f'<{faults.continues_at or self.url}{following}>; rel="next"'
         return web.json_response(entries[start:end], headers=headers)
 
     async def _resolve(self, request: web.Request) -> web.StreamResponse:
@@ -152,7 +158,8 @@ class FakeHub:
             raise web.HTTPNotFound(headers={"X-Error-Code": "EntryNotFound"})
         path, marks = repository.files[name], {"X-Repo-Commit": repository.commit}
         if self.faults["huggingface"].has_cdn and repositories.is_large(name):
-            place = f"/cdn/{repository.name}/{repository.commit}/{quote(name)}?Signature=x"
+            place = f"{self.cdn_url}/cdn/{repository.name}/{repository.commit}/{quote(name)}"
+            place += "?Signature=x"
             marks |= {"X-Linked-Size": str(path.stat().st_size)}
             marks |= {"X-Linked-Etag": repositories.etag(path)}
             raise web.HTTPFound(place, headers=marks)
@@ -198,8 +205,12 @@ class FakeHub:
         return web.json_response({"Code": 200, "Data": {"Files": files}, "Success": True})
 
     async def _card(self, request: web.Request) -> web.StreamResponse:
-        repository = self._on_modelscope(request)
-        card = {"Name": repository.name.partition("/")[2], "License": self.licence}
+        """The model's page: no files are looked at for it."""
+        name = request.match_info["repo"]
+        is_open = f"{request.match_info['org']}/{name}" not in self.tokens
+        if not is_open and "m_session_id" not in request.headers.get("Cookie", ""):
+            raise web.HTTPNotFound
+        card = {"Name": name, "License": self.licence}
         return web.json_response({"Code": 200, "Data": card, "Success": True})
 
     async def _repo(self, request: web.Request) -> web.StreamResponse:

@@ -194,10 +194,10 @@ class Library:
         key = await self._admin(call)
         asked = strict.read(await _body(call), _deletes)
         row = await self._here(key, _named(asked.model or asked.name), "model")
-        is_unused = await self._database.call(hub.forget, row, actor_of(call, key))
+        unused = await self._database.call(hub.forget, row, actor_of(call, key))
         await self._refresh()  # which ends its engine
-        if is_unused:
-            await asyncio.to_thread(hub.remove_file, row, self._gateway.config.home)
+        if unused:
+            await asyncio.to_thread(hub.remove_files, row, unused, self._gateway.config.home)
         await call.answer(200, b"", JSON)
 
     async def _here(self, key: Key, name: str, param: str) -> ModelRow:
