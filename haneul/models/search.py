@@ -14,7 +14,7 @@ from haneul.chips.chip import Chip
 from haneul.chips.estimate import Estimate
 from haneul.chips.footprint import Fit, fits, footprint
 from haneul.models.catalogue import Catalogue
-from haneul.models.families.entry import Entry, Service, Task, size_of
+from haneul.models.families.entry import Entry, Service, size_of
 from haneul.models.query import Query
 
 CONTEXT_TOKENS = 4096  # unless more is asked for: enough to talk, as the cloud gives by itself
@@ -88,14 +88,6 @@ def best_fit(entry: Entry, chip: Chip, *, context_tokens: int = CONTEXT_TOKENS) 
         if fitting.fit.fits:
             return fitting
     return fitting
-
-
-def fitting(
-    catalogue: Catalogue, chip: Chip, *, tasks: tuple[Task, ...] = ("chat",), many: int = 3
-) -> list[Hit]:
-    """So many models for these tasks that fit the chip and can be pulled, the largest first."""
-    found = search(catalogue, Query(tasks=tasks), chip=chip)
-    return [hit for hit in found if hit.entry.sources][:many]
 
 
 def _fit(entry: Entry, size: Estimate, chip: Chip, context_tokens: int) -> Fit:
