@@ -44,6 +44,11 @@ def blobs(home: Path) -> Path:
     return home / "models"
 
 
+def catalogue(home: Path) -> Path:
+    """The file of catalogue entries that came with bundles."""
+    return home / "catalogue.json"
+
+
 def keys(home: Path) -> Path:
     """The folder of the key that signs bundles, and of those whose bundles are taken."""
     return home / "keys"

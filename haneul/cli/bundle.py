@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +18,8 @@ from haneul.base.units import show_bytes, show_time
 from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.progress import PullProgress
 from haneul.cli.show import console, print_json, print_table
+from haneul.models import catalogue_added
+from haneul.models.accept import Accepted
 from haneul.models.blobs import Blobs
 from haneul.models.bundle import create as making
 from haneul.models.bundle import keys, register
@@ -27,6 +29,7 @@ from haneul.models.bundle.collect import collect
 from haneul.models.bundle.contents import Contents
 from haneul.models.bundle.load import Signed
 from haneul.models.bundle.register import Placed
+from haneul.models.pins import pinned
 from haneul.models.progress import Meter
 from haneul.services.prices import set_price
 from haneul.services.targets import EMBEDDED
@@ -129,38 +132,38 @@ def load(
     after the files that are here. Aliases and prices that were set here stay.
     """
     settings = config()
-    store, blobs = database(settings), Blobs(places.blobs(settings.home))
+    blobs = Blobs(places.blobs(settings.home))
     blobs.open()
     with _input(file) as source:
         reader = Reader(source)
         signed = _signed(reader, settings, signer, is_any=is_any)
-        with _bytes(signed.contents, file) as on_bytes:
-            loading.take_files(reader, signed.contents, blobs, on_bytes)
-    proven = loading.prove_all(signed.contents, blobs)
-
-    def note(connection: Connection) -> tuple[list[Placed], int, list[str]]:
-        placed = register.register(
-            connection, signed, proven, blobs, is_served=not is_kept_only, actor=actor()
-        )
-        if has_no_prices:
-            return placed, 0, []
-        rows, left = register.prices(
-            connection, signed.contents, engine=EMBEDDED, currency=settings.currency
-        )
-        for row in rows:
-            set_price(connection, row, actor=actor())
-        return placed, len(rows), left
-
-    placed, priced, left = store.run(note)
+        contents = signed.contents
+        with pinned(blobs.locks, (blob.sha256 for blob in contents.blobs)):
+            with _bytes(contents, file) as on_bytes:
+                loading.take_files(reader, contents, blobs, on_bytes)
+            proven = loading.prove_all(contents, blobs)
+            placed, priced, left = database(settings).run(
+                lambda c: _note(
+                    c,
+                    signed,
+                    proven,
+                    blobs,
+                    currency=None if has_no_prices else settings.currency,
+                    is_served=not is_kept_only,
+                )
+            )
+    entries = catalogue_added.add(places.catalogue(settings.home), contents.catalogue)
     if as_json:
-        facts = {"prices_set": priced, "prices_left": left, "signer": signed.signer}
-        print_json({"bundle": signed.contents.id, "models": placed, **facts})
+        told = {"prices_set": priced, "prices_left": left, "catalogue_added": entries}
+        print_json({"bundle": contents.id, "signer": signed.signer, "models": placed, **told})
         return
     _show_placed(placed)
     if priced:
         click.echo(f"{priced} prices were set.")
     for reason in left:
         click.echo(f"No price was set for {reason}.")
+    if entries:
+        click.echo(f"New in the catalogue: {', '.join(entries)}.")
 
 
 @command("key", example="haneul bundle key")
@@ -198,6 +201,30 @@ def trust(key: str | None, name: str | None, is_gone: bool, as_json: bool) -> No
     else:
         words = "are taken no more" if is_gone else "are taken"
         click.echo(f"Bundles of {changed.name} ({changed.key}) {words}.")
+
+
+def _note(
+    connection: Connection,
+    signed: Signed,
+    proven: Sequence[Accepted],
+    blobs: Blobs,
+    *,
+    currency: str | None,
+    is_served: bool,
+) -> tuple[list[Placed], int, list[str]]:
+    """What became of each model, how many prices were set, and why others were not.
+
+    currency is what bills are in here; None: no price is taken.
+    """
+    who = actor()
+    placed = register.register(connection, signed, proven, blobs, is_served=is_served, actor=who)
+    if currency is None:
+        return placed, 0, []
+    contents = signed.contents
+    rows, left = register.prices(connection, contents, engine=EMBEDDED, currency=currency)
+    for row in rows:
+        set_price(connection, row, actor=who)
+    return placed, len(rows), left
 
 
 def _signed(reader: Reader, settings: Config, signer: str | None, *, is_any: bool) -> Signed:

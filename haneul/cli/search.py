@@ -7,15 +7,16 @@ from typing import Any
 import click
 from msgspec.structs import replace
 
+from haneul.base import places
 from haneul.base.units import show_bytes
 from haneul.chips.chip import Chip
 from haneul.chips.detect import detect
 from haneul.chips.estimate import show
 from haneul.chips.footprint import kv_bytes
-from haneul.cli.command import command, json_option
+from haneul.cli.command import command, config, json_option
 from haneul.cli.show import print_json, print_table
-from haneul.models import catalogue
 from haneul.models.catalogue import Entry, Service, size_of
+from haneul.models.catalogue_added import of_home
 from haneul.models.licences import Licence
 from haneul.models.query import TASKS, Query, parse_bytes, read_query
 from haneul.models.search import Hit, best_fit, search, services, suggestion
@@ -37,7 +38,7 @@ COLUMNS = ("NAME", ">PARAMETERS", ">FILE", "WEIGHTS", ">CONTEXT", "LICENCE", "TA
 def find(words: tuple[str, ...], limit: int, fits: bool, as_json: bool, **filters: Any) -> None:
     """Finds models of the catalogue by words: a language, a size, a licence, a task, a name."""
     query = _query(words, **filters)
-    known = catalogue.load()
+    known = of_home(places.catalogue(config().home))
     hits = search(known, query, chip=_roomiest() if fits else None)
     asked = [] if fits else services(known, query)
     if as_json:
@@ -55,7 +56,7 @@ def find(words: tuple[str, ...], limit: int, fits: bool, as_json: bool, **filter
 @json_option
 def info(model: str, as_json: bool) -> None:
     """Shows what the catalogue knows of a model, and where it knows it from."""
-    entry = catalogue.load().find(model)
+    entry = of_home(places.catalogue(config().home)).find(model)
     chip = _roomiest()
     found = best_fit(entry, chip)
     if as_json:

@@ -42,6 +42,9 @@ class Pins:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self._handle is not None:
             self._path.unlink(missing_ok=True)
             os.close(self._handle)
@@ -57,6 +60,18 @@ class Pins:
         lines = "".join(f"{digest}\n" for digest in digests)
         with _held(self._locks, is_shared=True):
             os.write(self._handle, lines.encode())
+
+
+@contextmanager
+def pinned(locks: Path, digests: Iterable[str]) -> Iterator[None]:
+    """Relies on the digests within the block; for a command, which has no event loop."""
+    pins = Pins(locks)
+    pins._open()
+    try:
+        pins.add(digests)
+        yield
+    finally:
+        pins._close()
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def collect(
 def stated(names: Iterable[str]) -> tuple[dict[str, Any], ...]:
     """What the catalogue's files say of these models, in their form; one document a file."""
     wanted = set(names)
-    folder = resources.files("haneul.models.catalogue").joinpath("data")
+    folder = resources.files("haneul.models.families").joinpath("data")
     found = []
     for file in sorted(folder.iterdir(), key=lambda each: each.name):
         if not file.name.endswith(".toml"):
