@@ -19,7 +19,7 @@ from msgspec import Struct
 from sqlalchemy import Connection
 
 from haneul.base import gguf_parts, places
-from haneul.base.errors import BrokenFile, CommandError, NotFound
+from haneul.base.errors import BadRequest, BrokenFile, CommandError, NotFound
 from haneul.base.gguf import read_header
 from haneul.base.gguf_header import Header
 from haneul.base.units import now_us
@@ -29,10 +29,10 @@ from haneul.models.blobs import Blobs
 from haneul.models.catalogue import Entry, load
 from haneul.models.manifest import File, Manifest, read
 from haneul.models.progress import OnProgress
-from haneul.models.reference import Reference, parse, show
+from haneul.models.reference import Reference, is_remote, parse, show
 from haneul.models.revisions import Facts
 from haneul.models.shape import shape_of
-from haneul.store import audit
+from haneul.store import audit, engines
 from haneul.store import models as queries
 from haneul.store import revisions as revision_queries
 from haneul.store.audit import Who
@@ -115,6 +115,7 @@ async def bring(
     from haneul.models.fetch import Fetcher
     from haneul.models.pull import pull
 
+    await database.call(_refuse_remote, text)
     name, target, blobs = name_of(text), load().resolve(text), Blobs(folder)
     async with Fetcher() as fetcher:
         pulled = await pull(
@@ -138,6 +139,16 @@ async def bring(
     brought = await database.call(_register, name, pulled, facts, blobs, actor)
     changes = templates.difference(old_template, template) if old_template is not None else ()
     return msgspec.structs.replace(brought, template_change=changes)
+
+
+def _refuse_remote(connection: Connection, text: str) -> None:
+    """Raises BadRequest for a model of a remote engine, which is asked and cannot be pulled."""
+    if is_remote(text, {row.name for row in engines.every(connection)}):
+        raise BadRequest(
+            f"{text} is a model of a remote engine: ask for it by that name, it cannot be pulled. "
+            f"Hugging Face's repository of these words is hf:{text}.",
+            param="model",
+        )
 
 
 def _register(

