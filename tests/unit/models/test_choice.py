@@ -152,15 +152,13 @@ def test_what_is_no_configuration_is_refused(raw):
         without_code(raw, "config.json")
 
 
-values = st.recursive(
-    st.none() | st.integers() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from([*HOOKS, "a", "b"]), inner, max_size=4),
-    max_leaves=20,
-)
+words = st.sampled_from([*HOOKS, "a", "b"])
+leaves = st.none() | st.integers() | st.text(max_size=3)
+inner = st.dictionaries(words, leaves | st.lists(leaves, max_size=2), max_size=3)
+values = leaves | inner | st.lists(inner, max_size=2) | st.dictionaries(words, inner, max_size=2)
 
 
-@given(st.dictionaries(st.sampled_from([*HOOKS, "c"]), values, max_size=4))
+@given(st.dictionaries(words, values, max_size=3))
 def test_nothing_but_hooks_is_lost_of_any_configuration(document):
     def stripped(value):
         if isinstance(value, dict):
