@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from haneul.cli import derive, gc, push, revisions, search
+from haneul.cli import derive, gc, preview, push, revisions, search
 
 models = click.Group(
     "models",
@@ -12,6 +12,7 @@ models = click.Group(
     commands=[
         search.find,
         search.info,
+        preview.show,
         revisions.revisions,
         revisions.alias,
         revisions.withdraw,
