@@ -19,7 +19,9 @@ def check_model(header: Header) -> None:
         raise BrokenFile("general.architecture is missing or not a name.")
     parts = header.metadata.get("split.count", 0)
     if header.parts == 1 and isinstance(parts, int) and parts > 1:
-        raise BrokenFile(f"The file is one of {parts} parts; merge them into one file first.")
+        raise BrokenFile(
+            f"The file is one of {parts} parts: take them all together, as their folder."
+        )
     if not header.tensors:
         raise BrokenFile("The file has no tensors: a vocabulary or a template, not a model.")
     hidden = _measure(header, "embedding_length", 1 << 20)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from haneul.base import gguf_parts
 from haneul.base.errors import BrokenFile, CommandError, Conflict, NotAllowed, NotFound
 from haneul.base.ids import new_id
 from haneul.base.units import now_us
@@ -147,6 +148,19 @@ def test_models_go_from_one_home_to_another_whole(homes):
         assert (kept.manifest, kept.facts) == (each.manifest, each.facts)
     for blob in homes.here.collect("tiny:1m", "shards").blobs:
         assert homes.there.blobs.verify(blob.sha256)
+
+
+def test_model_of_several_files_is_laid_out_for_its_engine(homes):
+    files = {}
+    for number, tensors in enumerate((TINY_WEIGHTS[:1], TINY_WEIGHTS[1:])):
+        split = {"split.no": number, "split.count": 2, "split.tensors.count": len(TINY_WEIGHTS)}
+        metadata = {**(TINY if number == 0 else {}), **split}
+        files[f"tiny-{number + 1:05d}-of-00002.gguf"] = gguf_bytes(metadata, tensors)
+    homes.here.add("split", files)
+    (placed,) = homes.there.load(homes.here.bundle("split"))
+    row = homes.there.rows()["split"]
+    assert placed.is_served
+    assert gguf_parts.check_files(row.path).parts == 2
 
 
 def test_a_bundle_is_a_tar_that_other_tools_read(homes, tmp_path):
