@@ -2,7 +2,7 @@
 
 Each is tried with one request, then the one whose connections are fastest serves; after a while
 the others are tried again. One that breaks off is asked again as long as that brings something;
-one that lies is not.
+one that lies only if there is no other.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Mirror:
         self.brought_bytes = 0
         self.resting_until_s = 0.0
         self.failure: FetchFailed | None = None  # it is not asked again
+        self.is_forgiven = False  # a wrong answer now and then, where the hash decides anyway
         self._cuts = self._fruitless = 0
 
     def note(self, count: int, seconds: float, now_s: float) -> None:
@@ -65,7 +66,9 @@ class Mirror:
         """Judges what went wrong with a request: again at once, after a rest, or never."""
         status = failure.facts.get("upstream_status")
         if isinstance(failure, WrongBytes):
-            self.failure = failure
+            self._fruitless += 1
+            if not self.is_forgiven or self._fruitless > FRUITLESS_MAX:
+                self.failure = failure
         elif status is not None:
             self._refused(failure, int(status), now_s)
         elif brought_bytes:
@@ -111,6 +114,7 @@ class Mirrors:
 
     def __init__(self, pieces: Iterable[tuple[str, Piece]]) -> None:
         self.all = [Mirror(piece, source) for source, piece in pieces]
+        self.all[0].is_forgiven = len(self.all) == 1 and bool(self.piece.sha256)
 
     @property
     def piece(self) -> Piece:
@@ -122,6 +126,7 @@ class Mirrors:
         is_same = bool(piece.sha256) and piece.sha256 == self.piece.sha256
         if is_same and piece.url not in [mirror.piece.url for mirror in self.all]:
             self.all.append(Mirror(piece, source))
+            self.all[0].is_forgiven = False
 
     def best(self, now_s: float) -> Mirror | None:
         """Whom to ask now; None while all that are left rest or bear no more connections."""
