@@ -139,6 +139,7 @@ def write(
     alignment: int,
     on_tensor: OnTensor | None = None,
     resumes: str = "",
+    checkpoint_bytes: int = CHECKPOINT_BYTES,
 ) -> None:
     """Writes the copy; `target` appears whole or not at all.
 
@@ -160,7 +161,7 @@ def write(
                 _write_tensor(file, plan, parts(plan), alignment)
                 if on_tensor is not None:
                     on_tensor(number + 1, len(plans))
-                if resumes and file.tell() - saved >= CHECKPOINT_BYTES:
+                if resumes and file.tell() - saved >= checkpoint_bytes:
                     _sync(file)
                     saved = file.tell()
                     _remember(note, _Note(work, number + 1))

@@ -13,11 +13,11 @@ from pathlib import Path
 from haneul.base.deriving import Made
 from haneul.base.errors import BadRequest, BrokenFile
 from haneul.base.gguf import Header, Tensor
-from haneul.base.gguf_types import TENSOR_TYPES
 from haneul.engine.derive.ggml import FORMS, WRITTEN, Floats, Ggml
 from haneul.engine.derive.gguf_copy import OnTensor, Source, Value, head, lay_out, write
 from haneul.engine.derive.mix import (
     BITS,
+    MAIN,
     PLAIN,
     TYPE_NUMBERS,
     about,
@@ -135,6 +135,6 @@ def _check_importance(
 def known(name: str) -> str:
     """A file type as it is written; the two ways of case are one. Raises BadRequest."""
     found = name.upper().replace("-", "_")
-    if found not in TYPE_NUMBERS or found in TENSOR_TYPES:
-        raise BadRequest(f"There is no file type {name[:40]!r}.")
+    if found not in MAIN:
+        raise BadRequest(f"There is no file type {name[:40]!r}: {', '.join(MAIN)} are made here.")
     return found
