@@ -54,6 +54,8 @@ def shape_of_config(config: dict[str, Any], *, weight_bytes: int | None = None) 
     weight_bytes is what the repository's tensors take, if that is known; otherwise it is the
     parameters by the bits in which the config says they are stored.
     """
+    if not isinstance(config, dict):
+        raise BrokenFile("config.json holds no object.")
     fields = Fields(config)
     layers = _layers(fields)
     each = [attention(fields, kind, at) for at, kind in enumerate(kinds(fields, layers))]

@@ -249,6 +249,12 @@ def test_what_is_no_object_of_json_is_no_config(data):
         read_config(data)
 
 
+@pytest.mark.parametrize("config", [[], None, 1, "qwen3", {}])
+def test_what_is_no_config_has_no_shape(config):
+    with pytest.raises(BrokenFile):
+        shape_of_config(config)
+
+
 anything = st.recursive(
     st.none() | st.booleans() | st.integers(-10, 5000) | st.floats() | st.text(max_size=5),
     lambda inner: (
