@@ -27,7 +27,19 @@ Floats = NDArray[np.float32]
 FORMS = {form.name: form for form in TENSOR_TYPES.values()}
 NUMBERS = {form.name: number for number, form in TENSOR_TYPES.items()}
 # What quantises, and so can be written. The others are read where ggml reads them.
-WRITTEN = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K")
+WRITTEN: tuple[str, ...] = (
+    "F32",
+    "F16",
+    "BF16",
+    "Q4_0",
+    "Q4_1",
+    "Q5_0",
+    "Q5_1",
+    "Q8_0",
+    "Q2_K",
+    "Q3_K",
+    "Q4_K",
+)
 WRITTEN += ("Q5_K", "Q6_K", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S")
 WRITTEN += ("IQ4_NL", "IQ4_XS")
 INNER = ("Q8_1", "Q8_K")  # of activations, never of a file

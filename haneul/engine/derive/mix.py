@@ -55,7 +55,13 @@ PLAIN = ("F32", "F16", "BF16")  # nothing is lost in them that was not lost befo
 FEWEST = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M")
 IN_NEED = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS")  # of an importance matrix
 EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
-KEPT = ("_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel")
+KEPT: tuple[str, ...] = (
+    "_norm.weight",
+    "ffn_gate_inp.weight",
+    "ffn_gate_tid2eid.weight",
+    "altup",
+    "laurel",
+)
 KEPT += ("per_layer_model_proj", "ssm_conv1d", "shortconv.conv.weight", "attn_rel_b.weight")
 KEPT += ("indexer.k_proj.weight", "indexer.q_proj.weight", "time_mix_first.weight")
 MIXED = ("w0", "w1", "w2", "v0", "v1", "v2", "a0", "a1", "a2", "g1", "g2")

@@ -75,7 +75,8 @@ class Turner:
             return None
         width, experts = plan.source.dims[0], math.prod(plan.source.dims[2:])
         if found.size == width * experts:
-            return found.reshape(experts, width)[expert]
+            mine: Floats = found.reshape(experts, width)[expert]
+            return mine
         if plan.source.name == "token_embd.weight":
             return None
         raise BrokenFile(f"The importance matrix has {found.size} numbers for {plan.source.name}.")

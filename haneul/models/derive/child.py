@@ -19,7 +19,7 @@ REASON_MAX = 2000
 OnStep = Callable[[Step], None]
 
 _Line = msgspec.json.Decoder(Step)
-_Result = msgspec.json.Decoder(Result)
+_Result: msgspec.json.Decoder[Result] = msgspec.json.Decoder(Result)
 
 
 async def run(job: Job, *, on_step: OnStep | None = None) -> Result:

@@ -97,7 +97,7 @@ async def quantize(
         threads=kitchen.threads,
     )
     made = await _make(kitchen, job, target)
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if made.lossy_parent:
         recipe["lossy_parent"] = made.lossy_parent
         warnings = (

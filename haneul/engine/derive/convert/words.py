@@ -23,7 +23,16 @@ NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # llama_token_type
 WORDS_MAX = 1 << 20
 LOOKS_SPECIAL = re.compile(r"<\|.*\|>|<｜.*｜>|<pad>|<mask>|<2mass>|\[@BOS@\]|<unused.*>", re.S)
 # The names llama.cpp knows, the usual ones first; several stand for one way and are left out.
-CUTS = ("qwen2", "llama-bpe", "smollm", "gpt-2", "starcoder", "gpt-4o", "tekken", "deepseek-llm")
+CUTS: tuple[str, ...] = (
+    "qwen2",
+    "llama-bpe",
+    "smollm",
+    "gpt-2",
+    "starcoder",
+    "gpt-4o",
+    "tekken",
+    "deepseek-llm",
+)
 CUTS += ("deepseek-v3", "deepseek-coder", "dbrx", "falcon", "mpt", "command-r", "stablelm2", "olmo")
 CUTS += ("refact", "smaug-bpe", "glm4", "chatglm-bpe", "exaone", "exaone4", "trillion", "kimi-k2")
 CUTS += ("hunyuan", "hunyuan-dense", "bailingmoe", "seed-coder", "superbpe", "minimax-m2", "qwen35")
