@@ -69,6 +69,15 @@ def test_entry_says_its_licence_and_evidence(entry):
         assert entry.licence_note
 
 
+@names
+def test_how_an_entry_thinks_is_said_where_it_does(entry):
+    assert bool(entry.thinking_form) == (entry.thinking in ("always", "switched"))
+    if entry.thinking in ("always", "switched"):
+        assert "reasoning" in entry.tasks
+    assert len(set(entry.languages)) == len(entry.languages)
+    assert all(re.fullmatch("[a-z]{2}", language) for language in entry.languages)
+
+
 def test_pinned_sources_promise_the_size_of_their_entry():
     pinned = [(e, way) for e in CATALOGUE.entries for way in e.sources if way.sha256]
     assert len(pinned) == 4
