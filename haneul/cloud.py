@@ -20,7 +20,7 @@ from haneul.base.log import logger
 from haneul.base.units import HOUR_US, MILLION, Moment
 from haneul.chips.chip import Chip
 from haneul.chips.cost import HourCost, hour_cost
-from haneul.chips.detect import detect
+from haneul.chips.detect import detect, detect_processor
 from haneul.chips.fleet import Fleet
 from haneul.chips.fleet import load as load_fleet
 from haneul.chips.shape import Shape
@@ -56,6 +56,7 @@ from haneul.services.tei import Tei
 from haneul.services.tune.background import Background
 from haneul.services.workers.shared import Shared, part_of
 from haneul.store import ledger as ledger_queries
+from haneul.store import models as model_queries
 from haneul.store.database import Database, open_database
 from haneul.store.ledger import ChipHourRow
 from haneul.workers import Workers, recover_all
@@ -114,7 +115,7 @@ class Cloud:
         shared = Shared.begin(config) if config.workers > 1 else None
         if shared is not None:
             stack.push_async_callback(shared.aclose)
-        self.chips = await asyncio.to_thread(detect)
+        self.chips = [await asyncio.to_thread(detect_processor)]
         fleet = await asyncio.to_thread(_fleet, config)
         self.hour = _hour(fleet, self.chip)
         loads = Loads(self.database, self.chip.id)
@@ -124,16 +125,20 @@ class Cloud:
         self.gateway, self.ledger, self.metrics = parts.gateway, parts.ledger, parts.metrics
         self.client, self.targets, self.gates = parts.client, parts.targets, parts.gates
         self.rules, self.cached, self.outside = parts.rules, parts.cached, parts.outside
-        await self._open_models(fleet, loads)
+        self._open_appraiser(fleet)
+        if has_models := bool(await self.database.ask(model_queries.every)):
+            await self._look_at_chips()  # before they are priced
+        await self._open_models(loads)
         owned = asyncio.create_task(self._book_owned(), name="owned")
         stack.push_async_callback(_cancel, owned)
         await self._listen(shared)
+        if not has_models:
+            await self._look_at_chips()
 
-    async def _open_models(self, fleet: Fleet, loads: Loads) -> None:
-        """What follows the models in the store, prices them, keeps their engines and tunes them."""
-        config, stack = self.config, self._stack
+    def _open_appraiser(self, fleet: Fleet) -> None:
+        """What forecasts, measures and prices; it waits for the chips to be known."""
         self.appraiser = Appraiser(
-            config,
+            self.config,
             database=self.database,
             client=self.client,
             targets=self.targets,
@@ -141,8 +146,16 @@ class Cloud:
             fleet=fleet,
             hour=self.hour,
         )
-        stack.push_async_callback(self.appraiser.aclose)
-        await self.appraiser.open()
+        self._stack.push_async_callback(self.appraiser.aclose)
+
+    async def _look_at_chips(self) -> None:
+        """Asks makers' tools and measures memory, a third of a second and longer."""
+        self.chips[:] = await asyncio.to_thread(detect)
+        await self.appraiser.open(self.chip)
+
+    async def _open_models(self, loads: Loads) -> None:
+        """What follows the models in the store, keeps their engines and tunes them."""
+        config, stack = self.config, self._stack
         self.keeper = Keeper(config, targets=self.targets, loads=loads, rules=self.rules)
         stack.push_async_callback(self.keeper.aclose)
         self.roster = Roster(

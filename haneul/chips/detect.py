@@ -19,10 +19,15 @@ def detect(*, root: Path = Path("/"), run: Run = run_tool, measure: bool = True)
     With measure, the CPU's memory bandwidth is measured; without, it stays unknown.
     """
     catalogue = load_catalogue()
-    cpu = cpu_of(read_host(root))
+    cpu = detect_processor(root=root)
     if measure:
         cpu = _with_bandwidth(cpu)
     return [cpu, *(complete(catalogue, chip) for chip in find_accelerators(run, root))]
+
+
+def detect_processor(*, root: Path = Path("/")) -> Chip:
+    """The CPU alone, its bandwidth still unknown; takes some milliseconds."""
+    return cpu_of(read_host(root))
 
 
 def cpu_of(host: Host) -> Chip:

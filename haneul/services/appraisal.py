@@ -66,11 +66,17 @@ class Appraiser:
         self._measuring = asyncio.Lock()
         self._corrections: dict[str, Correction] = {}
         self._watcher: asyncio.Task[None] | None = None
+        self._is_open = asyncio.Event()
 
-    async def open(self) -> None:
-        """Learns from earlier measurements, and from now on measures what was not yet."""
+    async def open(self, chip: Chip) -> None:
+        """Learns from earlier measurements, and from now on measures what was not yet.
+
+        `chip` is the same as before, with all that is to be known of it.
+        """
+        self.chip = chip
         self._corrections = await self._database.call(corrections, self.chip, self._config)
         self._watcher = asyncio.create_task(self._watch(), name="appraisal")
+        self._is_open.set()
 
     async def aclose(self) -> None:
         """Stops watching."""
@@ -85,6 +91,7 @@ class Appraiser:
 
     async def first_price(self, row: ModelRow) -> PriceRow:
         """A price from the forecast, kept with it, for a model that has none yet."""
+        await self._is_open.wait()
         said = self.forecast(hub.shape(row))
         price = tariff.price_row(self.fleet, self.hour, model=row.name, speeds=said)
         rows = tariff.forecast_rows(row.name, row.digest, self.chip, said)

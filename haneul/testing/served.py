@@ -49,12 +49,12 @@ class Served:
 
 async def body_of(receive: Any) -> bytes:
     """The whole body of a request."""
-    body = b""
-    while True:
-        message = await receive()
+    body, is_more = b"", True
+    while is_more:
+        message: dict[str, Any] = await receive()
         body += message.get("body", b"")
-        if not message.get("more_body"):
-            return body
+        is_more = bool(message.get("more_body"))
+    return body
 
 
 async def answer_whole(

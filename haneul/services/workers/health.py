@@ -30,7 +30,7 @@ class SharedHealth(Health):
                 row.set(OF, mark)
 
     @property
-    def failures(self) -> int:  # type: ignore[override]
+    def failures(self) -> int:
         return self._row.get(FAILURES)
 
     @failures.setter
@@ -38,7 +38,7 @@ class SharedHealth(Health):
         self._row.set(FAILURES, count)
 
     @property
-    def paused_until(self) -> float:  # type: ignore[override]
+    def paused_until(self) -> float:
         return self._row.get(PAUSED) / BILLION
 
     @paused_until.setter
@@ -46,7 +46,7 @@ class SharedHealth(Health):
         self._row.set(PAUSED, round(at_s * BILLION))
 
     @property
-    def probed_until(self) -> float:  # type: ignore[override]
+    def probed_until(self) -> float:
         return self._row.get(PROBED) / BILLION
 
     @probed_until.setter
@@ -54,7 +54,7 @@ class SharedHealth(Health):
         self._row.set(PROBED, round(at_s * BILLION))
 
     @property
-    def rests_until(self) -> float:  # type: ignore[override]
+    def rests_until(self) -> float:
         return self._row.get(RESTS) / BILLION
 
     @rests_until.setter

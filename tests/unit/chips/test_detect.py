@@ -10,7 +10,7 @@ import pytest
 from haneul.chips.bandwidth import measure_bandwidth
 from haneul.chips.catalogue import as_chip, complete, load_catalogue, look_up
 from haneul.chips.chip import Chip, chip_id
-from haneul.chips.detect import detect
+from haneul.chips.detect import detect, detect_processor
 
 H100 = "NVIDIA H100 80GB HBM3, 81559, 81079, 650.00\n"
 
@@ -109,3 +109,9 @@ def test_a_short_measurement_in_little_memory_still_gives_an_interval() -> None:
     assert 0 < measured.low < measured.mid < measured.high
     assert measured.unit == "B/s"
     assert "1 thread" in measured.source
+
+
+def test_the_processor_alone_is_known_at_once_and_by_the_same_name():
+    alone, whole = detect_processor(), detect(measure=False)[0]
+    assert alone.bandwidth is None
+    assert (alone.id, alone.cores) == (whole.id, whole.cores)
