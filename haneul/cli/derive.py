@@ -156,24 +156,27 @@ def _show(work: Any, *, as_json: bool) -> None:
 
 
 def _lines(found: Measures) -> None:
-    for what, estimate in (
-        ("perplexity, against the parent's", found.perplexity_ratio),
-        ("divergence of the next token", found.kl_nats),
-        ("same first choice", found.agreement),
-        ("cosine of vectors", found.cosine),
+    sources = set()
+    for what, estimate, digits in (
+        ("perplexity over the parent's", found.perplexity_ratio, 3),
+        ("divergence", found.kl_nats, 4),
+        ("same first choice", found.agreement, 3),
+        ("cosine of vectors", found.cosine, 4),
     ):
         if estimate is not None:
-            click.echo(f"  {what}: {_number(estimate)}")
+            sources.add(estimate.source)
+            click.echo(f"  {what}: {_number(estimate, digits)}")
     if found.languages:
         each = ", ".join(f"{name} {value:.3f}" for name, value in found.languages.items())
         click.echo(f"  by language: {each}")
+    for source in sorted(sources):
+        click.echo(f"  source: {source}")
 
 
-def _number(estimate: Estimate) -> str:
+def _number(estimate: Estimate, digits: int) -> str:
+    low, mid, high = (f"{each:.{digits}f}" for each in (estimate.low, estimate.mid, estimate.high))
     unit = f" {estimate.unit}" if estimate.unit else ""
-    return (
-        f"{estimate.mid:.4f}{unit} ({estimate.low:.4f} to {estimate.high:.4f}; {estimate.source})"
-    )
+    return f"{mid}{unit}" if low == high else f"{mid}{unit} ({low} to {high})"
 
 
 def _run(work: Any) -> Any:
