@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from typing import NamedTuple
 
 INSTALL_S = 60.0
 START_S = 60.0
+ROOT = Path(__file__).parent.parent
 PATH = "/v1/chat/completions"
 
 NGINX = """
@@ -53,7 +55,7 @@ class Peer(NamedTuple):
     """How to get one gateway and how to start it."""
 
     name: str
-    package: str  # NAME==VERSION: of PyPI; NAME@VERSION: of npm; NAME: of Debian
+    package: str  # NAME==VERSION: of PyPI; NAME@VERSION: of npm; NAME: of Debian; empty: our own
     program: list[str]  # what to start of it
     arguments: Callable[[Path, int, int], list[str]]  # from a scratch folder, its port, the mock's
     install_s: float = INSTALL_S
@@ -82,6 +84,8 @@ def install(peer: Peer) -> list[str]:
     """The command's first words. Raises RuntimeError with the reason it cannot be had."""
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
+    if not peer.package:
+        return [sys.executable, *peer.program]
     get = _from_debian
     if "@" in peer.package:
         get = _from_npm
@@ -103,7 +107,7 @@ def start(peer: Peer, command: list[str], upstream: int, scratch: Path) -> Itera
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [*command, *peer.arguments(folder, port, upstream)],
-            cwd=folder,
+            cwd=folder if peer.package else ROOT,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -184,6 +188,8 @@ def _from_npm(peer: Peer, folder: Path) -> list[str]:
 
 
 def _version(peer: Peer, command: list[str]) -> str:
+    if not peer.package:
+        return platform.python_version()
     if "==" in peer.package or "@" in peer.package:
         return peer.package.replace("==", "@").rpartition("@")[2]
     said = subprocess.run([*command, "-v"], capture_output=True, text=True, check=True)
@@ -220,8 +226,13 @@ def _portkey_headers(upstream: int) -> dict[str, str]:
     return {"x-portkey-provider": "openai", "x-portkey-custom-host": host, "authorization": "none"}
 
 
+def _floor(folder: Path, port: int, upstream: int) -> list[str]:
+    return [str(port), str(upstream)]
+
+
 PEERS = (
     Peer("nginx", "nginx", ["nginx"], _nginx),
+    Peer("bare Python", "", ["-m", "bench.floor"], _floor),
     Peer("vllm-router", "vllm-router==0.1.17", ["vllm-router"], _router),
     Peer(
         "sglang-router",
