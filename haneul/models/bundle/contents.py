@@ -6,7 +6,6 @@ so that all who read it read the same.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 import msgspec
@@ -18,7 +17,7 @@ from haneul.models import manifest, quality
 from haneul.models.manifest import SHA256, Manifest
 
 VERSION = 1
-NAME = re.compile(r"[\w][\w.:/@+-]{0,254}")
+NAME_MAX = 255
 
 Text = Annotated[str, Meta(max_length=1024)]
 Long = Annotated[str, Meta(max_length=1 << 20)]
@@ -149,7 +148,7 @@ def _check_models(contents: Contents) -> None:
     wanted: dict[str, int] = {}
     _check_words(contents)
     for model in contents.models:
-        if not NAME.fullmatch(model.name):
+        if not _is_name(model.name):
             raise BrokenFile(f"A model of the bundle is called {model.name[:100]!r}.")
         checked = manifest.manifest(model.manifest.format, model.manifest.files)
         if checked != model.manifest:
@@ -164,9 +163,17 @@ def _check_models(contents: Contents) -> None:
         raise BrokenFile("The bundle's files are not those of its models.")
 
 
+def _is_name(name: str) -> bool:
+    """Whether a model may be called so: what can be shown, and typed as a command's argument."""
+    is_plain = name.isprintable() and name.strip() == name and not name.startswith("-")
+    return is_plain and 1 <= len(name) <= NAME_MAX
+
+
 def _check_words(contents: Contents) -> None:
     """What people are shown has no signs that steer a terminal; what is measured can be read."""
     words = [contents.id, contents.note, contents.made_by]
+    for edge in contents.made_of:
+        words += [edge.child, edge.parent, edge.relation, edge.recipe, edge.tools]
     for model in contents.models:
         words += [model.source, model.source_revision, model.licence or "", *model.aliases]
     if not all(text.isprintable() for text in words):

@@ -31,7 +31,8 @@ class Signature(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def check_here(contents: Contents, blobs: Blobs) -> None:
-    """Raises NotFound for a file that is not here, BrokenFile for one nobody would take."""
+    """Raises NotFound for a file that is not here, BrokenFile for what nobody would take."""
+    form.read(form.dump(contents))
     for model in contents.models:
         for file in model.manifest.files:
             if blobs.size(file.sha256) != file.bytes:

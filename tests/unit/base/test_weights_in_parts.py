@@ -4,6 +4,8 @@ import json
 import struct
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from haneul.base import gguf, gguf_parts, safetensors_index
 from haneul.base.errors import BrokenFile
@@ -196,3 +198,19 @@ def test_shards_that_are_elsewhere_are_checked_by_their_headers(sharded, tmp_pat
     assert safetensors_index.check_shards(index, headers).tensors == 3
     with pytest.raises(BrokenFile, match=f"names {SECOND}, which is not there"):
         safetensors_index.check_shards(index, {FIRST: headers[FIRST]})
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.binary(max_size=200)
+    | st.recursive(
+        st.none() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=12), inner),
+    ).map(lambda value: json.dumps({"weight_map": value, "metadata": value}).encode())
+)
+def test_any_index_is_read_or_refused(data):
+    try:
+        index = safetensors_index.parse_index(data)
+    except BrokenFile:
+        return
+    assert all("/" not in name for name in index.files)

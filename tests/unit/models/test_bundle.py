@@ -172,6 +172,11 @@ def test_a_bundle_is_a_tar_that_other_tools_read(homes, tmp_path):
     assert names[2] == f"blobs/sha256-{hashlib.sha256(inside).hexdigest()}"
 
 
+def test_models_keep_the_names_that_files_had(homes):
+    homes.here.add("My model (2), v1", model())
+    assert homes.there.load(homes.here.bundle("My model (2), v1"))[0].is_served
+
+
 def test_loading_again_changes_nothing_and_needs_no_bytes_twice(homes):
     homes.here.add("tiny", model())
     data = homes.here.bundle("tiny")
@@ -306,8 +311,9 @@ def test_even_a_trusted_signer_is_held_to_the_form(homes):
     for changes, reason in [
         ({"haneul_bundle": 2}, "of version 2"),
         ({"note": "red \x1b[31m"}, "signs that cannot be shown"),
-        ({"models": renamed(here, name="../../etc")}, "is called"),
-        ({"models": renamed(here, name="a b")}, "is called"),
+        ({"models": renamed(here, name="--force")}, "is called"),
+        ({"models": renamed(here, name="a\nb")}, "is called"),
+        ({"models": renamed(here, name="")}, "is called"),
         ({"models": renamed(here, digest="0" * 64)}, "The weights of tiny"),
         (
             {"models": renamed(here, manifest=msgspec.structs.replace(manifest, files=(outside,)))},
