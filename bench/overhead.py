@@ -2,8 +2,8 @@
 
 Two parts. Real: the embedded engine on a model of random weights, asked straight and through the
 gateway in turn. Isolated: a mock engine that costs next to nothing behind haneul and behind its
-peers (nginx, a bare relay in Python, vllm-router, sglang-router; --large for LiteLLM and Portkey), so
-that what is measured is the gateway. Everything on loopback, with keys, budgets, rates and the
+peers (nginx, a bare relay in Python, vllm-router, sglang-router; --large for LiteLLM and Portkey),
+so that what is measured is the gateway. Everything on loopback, with keys, budgets, rates and the
 ledger on. About three minutes.
 """
 
