@@ -71,6 +71,9 @@ def _keeps(fields: Fields, at: int) -> bool:
     """Whether the layer keeps keys and values itself, and neither none nor those of another."""
     if fields.flag("use_cla"):
         return at % max(1, fields.number("cla_share_factor", default=1)) == 0
+    shared = fields.number("num_kv_shared_layers", default=0)
+    if shared:  # the last ones read an earlier one's
+        return at < fields.number("num_hidden_layers") - shared
     return writes(fields)
 
 

@@ -50,11 +50,11 @@ def lightning(fields: Fields) -> Attention:
 
 def mamba(fields: Fields) -> Attention:
     """A state space (Mamba 2)."""
-    hidden, count = fields.number("hidden_size"), fields.number("mamba_num_heads")
-    inner = count * fields.number("mamba_head_dim")
-    state = fields.number("ssm_state_size")
-    mixed = inner + 2 * fields.number("n_groups") * state
-    kernel = fields.number("conv_kernel")
+    hidden, count = fields.number("hidden_size"), fields.number("mamba_num_heads", "mamba_n_heads")
+    inner = count * fields.number("mamba_head_dim", "mamba_d_head")
+    state = fields.number("ssm_state_size", "mamba_d_state")
+    mixed = inner + 2 * fields.number("n_groups", "mamba_n_groups") * state
+    kernel = fields.number("conv_kernel", "mamba_d_conv")
     return Attention(
         parameters=hidden * (inner + mixed + count) + mixed * kernel + inner * hidden,
         state_bytes=inner * state * STATE_BYTES + mixed * max(0, kernel - 1) * INPUT_BYTES,

@@ -110,7 +110,8 @@ def _counts(fields: Fields, each: list[Attention], mixture: Experts) -> _Counts:
     return _Counts(
         tables=fields.number("vocab_size") * fields.number("hidden_size")
         + _head(fields)
-        + _positions(fields),
+        + _positions(fields)
+        + _by_layer(fields, len(each)),
         always=sum(one.parameters for one in each) + sum(part.always for part in parts),
         experts=sum(part.experts for part in parts),
     )
@@ -128,6 +129,12 @@ def _positions(fields: Fields) -> int:
     if writes(fields):
         return 0
     return fields.number("max_position_embeddings") * fields.number("hidden_size")
+
+
+def _by_layer(fields: Fields, layers: int) -> int:
+    """Some families look each token up once more for every layer (Gemma 3n)."""
+    width = fields.number("hidden_size_per_layer_input", default=0)
+    return layers * width * fields.number("vocab_size_per_layer_input", default=0)
 
 
 def _bytes(counts: _Counts, mixture: Experts, stored: Weights, head: int) -> tuple[int, int]:
