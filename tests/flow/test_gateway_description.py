@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hub_models import put_model
 from scripted_engine import scripted_engine
+
+from haneul.services.roles import SCOPES
+from haneul.testing.gguf import gguf_bytes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -18,7 +22,8 @@ WITHIN_S = 110
 
 async def ask_everything(cloud, *options):
     """Runs Schemathesis; gives its status and what it printed."""
-    key = await cloud.make_key(scopes=("infer", "usage", "billing", "manage", "admin"))
+    key = await cloud.make_key(scopes=tuple(SCOPES))
+    await put_model(cloud, "described", {"m.gguf": gguf_bytes(), "README.md": b"# A card"})
     async with scripted_engine() as url:
         await cloud.put_engine("scripted", url, ("model-of-scripted",))
         asking = await asyncio.create_subprocess_exec(
