@@ -38,6 +38,7 @@ ARCHITECTURES = {
     "qwen3_next": "qwen3next",
     "xlm-roberta": "bert",
 }
+BYTES_FACTOR = 1.4  # from what a config says to what there is; parts that see make up for a third
 
 
 class _Counts(Struct, frozen=True):
@@ -52,7 +53,8 @@ def shape_of_config(config: dict[str, Any], *, weight_bytes: int | None = None) 
     """The shape of the model that a config.json describes. Raises BrokenFile.
 
     weight_bytes is what the repository's tensors take, if that is known; otherwise it is the
-    parameters by the bits in which the config says they are stored.
+    parameters by the bits in which the config says they are stored. Where the two cannot both be
+    true the quantisation is unknown: some repositories state it in another file.
     """
     if not isinstance(config, dict):
         raise BrokenFile("config.json holds no object.")
@@ -64,7 +66,10 @@ def shape_of_config(config: dict[str, Any], *, weight_bytes: int | None = None) 
     parameters = counts.tables + counts.always + counts.experts
     stored = weights(config)
     total, active = _bytes(counts, mixture, stored, _head(fields))
+    quantisation = stored.name
     if weight_bytes is not None and total:
+        is_other = not 1 / BYTES_FACTOR < weight_bytes / total < BYTES_FACTOR
+        quantisation = "unknown" if is_other else stored.name
         active, total = round(active * weight_bytes / total), weight_bytes
     idle = counts.experts - counts.experts * mixture.used // max(1, mixture.count)
     is_latent = fields.number("kv_lora_rank", default=0) > 0
@@ -86,7 +91,7 @@ def shape_of_config(config: dict[str, Any], *, weight_bytes: int | None = None) 
         active_parameters=parameters - idle,
         weight_bytes=total,
         active_bytes=active,
-        quantisation=stored.name,
+        quantisation=quantisation,
         experts=mixture.count,
         experts_used=mixture.used,
         memory=_memory(each),

@@ -154,8 +154,10 @@ def test_bytes_follow_from_the_bits_that_the_config_names(name, quantisation, gi
     assert found.quantisation == quantisation
     assert found.weight_bytes / 1e9 == pytest.approx(gigabytes, rel=0.02)
     assert found.active_bytes < found.weight_bytes
-    known = shape_of_config(config(name), weight_bytes=10**12)
-    assert known.weight_bytes == 10**12
+    known = shape_of_config(config(name), weight_bytes=round(found.weight_bytes * 1.1))
+    assert known.weight_bytes == round(found.weight_bytes * 1.1)
+    assert known.quantisation == quantisation
+    assert shape_of_config(config(name), weight_bytes=10**13).quantisation == "unknown"
     share = known.active_bytes / known.weight_bytes
     assert share == pytest.approx(found.active_bytes / found.weight_bytes)
 
