@@ -214,8 +214,8 @@ def _lines(seen: Look) -> Iterator[tuple[str, str]]:
 def _forecast(seen: Look, here: Outlook) -> Iterator[tuple[str, str]]:
     shape = seen.model.shape
     if shape is not None:
-        active = f", {shape.active_parameters / 1e9:.3g} B active" if shape.experts else ""
-        yield "weights", f"{shape.parameters / 1e9:.3g} B{active}, {shape.quantisation}"
+        active = f", {_count(shape.active_parameters)} active" if shape.experts else ""
+        yield "weights", f"{_count(shape.parameters)}{active}, {shape.quantisation}"
         yield "context", f"{here.context_tokens:,} of {shape.context_tokens:,} tokens"
     yield "fits", f"{here.fit.reason}"
     decode, prefill = here.speed.decode, here.speed.prefill
@@ -224,6 +224,12 @@ def _forecast(seen: Look, here: Outlook) -> Iterator[tuple[str, str]]:
     yield "price", _price(here.price)
     for other in seen.alternatives:
         yield "instead", _alternative(other)
+
+
+def _count(parameters: int) -> str:
+    """Billions or millions of parameters."""
+    is_large = parameters >= 1e9
+    return f"{parameters / 1e9:.3g} B" if is_large else f"{parameters / 1e6:.3g} M"
 
 
 def _licence(terms: Licence) -> str:
@@ -257,5 +263,5 @@ def _alternative(other: Alternative) -> str:
 def _instead(others: tuple[Alternative, ...]) -> str:
     if not others:
         return "Nothing in the catalogue fits instead."
-    names = ", ".join(f"{other.name} ({shown(other.size)})" for other in others)
-    return f"What fits: {names}."
+    names = ", ".join(f"{other.name} ({show_bytes(other.size.mid)})" for other in others)
+    return f"What fits instead: {names}."

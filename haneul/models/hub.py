@@ -232,19 +232,27 @@ def _facts(row: ModelRow) -> dict[str, Any]:
 
 
 def forget(connection: Connection, row: ModelRow, actor: Who) -> tuple[str, ...]:
-    """Removes a name; the digests of its files that now belong to no other model."""
+    """Removes a name; the digests of its files that no other model needs.
+
+    Needed are the files of every revision of a model that is served under some name, and those of
+    safetensors, which are kept without being served.
+    """
     queries.remove(connection, row.name, now_us())
     was = _facts(row)
     audit.note(connection, actor, "model.remove", row.name, row.digest, before=was)
     rows = queries.every(connection)
+    known = revision_queries.every(connection)
+    served = {other.revision for other in rows}
+    live = {revision.model for revision in known if revision.id in served} - {row.name}
     held = {other.digest for other in rows}
-    kept = {other.revision for other in rows}
-    for revision in revision_queries.every(connection):
-        if revision.model != row.name or revision.id in kept:
-            held |= {file.sha256 for file in read(revision.manifest).files}
+    for revision in known:
+        files = read(revision.manifest)
+        is_kept = files.format != "gguf" and revision.model != row.name
+        if revision.model in live or revision.id in served or is_kept:
+            held |= {file.sha256 for file in files.files}
     own = revision_queries.get(connection, row.name, row.revision) if row.revision else None
-    files = read(own.manifest).files if own else (File("", row.digest, row.bytes),)
-    return tuple(sorted({file.sha256 for file in files} - held))
+    mine = read(own.manifest).files if own else (File("", row.digest, row.bytes),)
+    return tuple(sorted({file.sha256 for file in mine} - held))
 
 
 def remove_files(row: ModelRow, digests: Sequence[str], home: Path) -> None:

@@ -92,7 +92,7 @@ def outlook(shape: Shape, machine: Machine) -> Outlook:
 def alternatives(
     preview: Preview, machine: Machine, entries: Sequence[Entry]
 ) -> tuple[Alternative, ...]:
-    """Up to three that fit: the model in fewer bits, its relatives, then the largest others.
+    """Up to three that fit: the model in fewer bits, relatives, its maker's, the largest others.
 
     Only what can be pulled, and of each family one; () where nothing fits.
     """
@@ -110,8 +110,7 @@ def alternatives(
         _, _, fit = _fit(other.shape, machine)
         if fit.fits:
             families.add(other.family)
-            is_kin = entry is not None and other.family == entry.family
-            chosen.append(_alternative(other, fit, machine, is_kin=is_kin))
+            chosen.append(_alternative(other, fit, machine, why=_why(other, entry)))
     return tuple(chosen)
 
 
@@ -158,15 +157,23 @@ def _by_nearness(wanted: Shape, entry: Entry | None, entries: Sequence[Entry]) -
         and other.shape.parameters <= wanted.parameters
         and tasks & set(other.tasks)
     ]
-    family = entry.family if entry else ""
+    family, maker = (entry.family, entry.maker) if entry else ("", "")
 
-    def rank(other: Entry) -> tuple[bool, int]:
-        return (other.family != family, -other.shape.parameters)
+    def rank(other: Entry) -> tuple[bool, bool, int]:
+        return (other.family != family, other.maker != maker, -other.shape.parameters)
 
     return sorted(able, key=rank)
 
 
-def _alternative(other: Entry, fit: Fit, machine: Machine, *, is_kin: bool) -> Alternative:
+def _why(other: Entry, entry: Entry | None) -> str:
+    if entry is not None and other.family == entry.family:
+        return "of the same family"
+    if entry is not None and other.maker == entry.maker:
+        return "of the same maker"
+    return "the largest of its family that fits"
+
+
+def _alternative(other: Entry, fit: Fit, machine: Machine, *, why: str) -> Alternative:
     slots, _, _ = _fit(other.shape, machine)
     speed = tariff.forecast(other.shape, machine.chip, slots=slots).refined(machine.corrections)
     return Alternative(
@@ -174,5 +181,5 @@ def _alternative(other: Entry, fit: Fit, machine: Machine, *, is_kin: bool) -> A
         size=other.size,
         needed=fit.needed,
         decode=speed.decode,
-        why="of the same family" if is_kin else "the largest of its family that fits",
+        why=why,
     )
