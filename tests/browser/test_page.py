@@ -127,6 +127,19 @@ def test_models_show_state_place_and_price(page, web):
     assert "unknown" in cards["slow/echo"]  # nobody said how much context it has
 
 
+def test_a_models_card_draws_its_family_tree(page, web):
+    page.log_in()
+    page.press('[data-view="models"]')
+    page.until(lambda: page.all(".tree summary"))
+    page.press(".tree summary")
+    page.until(lambda: page.all(".family-node"))
+    names = [each.text for each in page.all(".family-name")]
+    assert len(names) == 1  # nothing was made of it
+    assert names[0].startswith(web.model[:8])
+    assert f"{web.model} is served from it" in page.one(".tree").text
+    assert page.complaints() == []
+
+
 def test_chat_with_a_model_from_its_card(page):
     page.log_in()
     page.press('[data-view="models"]')
