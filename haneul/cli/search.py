@@ -18,7 +18,7 @@ from haneul.cli.show import print_json, print_table
 from haneul.models.catalogue import Entry, Service, size_of
 from haneul.models.catalogue_added import of_home
 from haneul.models.licences import Licence
-from haneul.models.query import TASKS, Query, parse_bytes, read_query
+from haneul.models.query import LANGUAGES, TASKS, Query, parse_bytes, read_query
 from haneul.models.search import Hit, best_fit, search, services, suggestion
 
 YES = {True: "yes", False: "no", None: "unknown"}
@@ -30,7 +30,7 @@ COLUMNS = ("NAME", ">PARAMETERS", ">FILE", "WEIGHTS", ">CONTEXT", "LICENCE", "TA
 @click.option("--licence", default="", help="Only licences whose id begins so: apache, mit, …")
 @click.option("--commercial", is_flag=True, help="Only what may surely serve paying users.")
 @click.option("--task", type=click.Choice(sorted(set(TASKS.values()))), help="Only for this.")
-@click.option("--language", default="", help="Only what its makers say speaks it: ko, en, …")
+@click.option("--language", default="", help="Only what its makers say speaks it: ko, korean, …")
 @click.option("--max-size", default="", help="Only what has a file up to this size: 8GB.")
 @click.option("--fits", is_flag=True, help="Only what surely fits the memory that is free here.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, help="So many at most.")
@@ -78,7 +78,8 @@ def _query(words: tuple[str, ...], **filters: Any) -> Query:
     if filters["task"]:
         query = replace(query, tasks=(*query.tasks, filters["task"]))
     if filters["language"]:
-        query = replace(query, languages=(*query.languages, filters["language"].lower()))
+        said = filters["language"].lower()
+        query = replace(query, languages=(*query.languages, LANGUAGES.get(said, said)))
     if filters["max_size"]:
         query = replace(query, bytes_max=parse_bytes(filters["max_size"]))
     return query

@@ -33,7 +33,7 @@ def test_words_find_models_with_their_size_licence_and_how_to_have_them(run):
 def test_options_filter_as_words_do(run):
     words = json.loads(run("search", "korean", "code", "mit", "--json"))
     options = json.loads(
-        run("search", "--language", "ko", "--task", "code", "--licence", "MIT", "--json")
+        run("search", "--language", "korean", "--task", "code", "--licence", "MIT", "--json")
     )
     assert words == options
     small = json.loads(run("search", "qwen", "--max-size", "1GB", "--json"))["models"]
