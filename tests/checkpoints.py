@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from tokenizers.trainers import BpeTrainer, WordPieceTrainer
+from tokenizers.trainers import BpeTrainer, UnigramTrainer, WordPieceTrainer
 
 from haneul.engine.derive.texts import passages, spelling
 
@@ -56,6 +56,7 @@ MAKES: dict[str, dict[str, Any]] = {
         "cut": "smollm",
         "tie_word_embeddings": True,
     },
+    "mistral": {"architectures": ["MistralForCausalLM"], "cut": "sentencepiece"},
     "qwen2": {"architectures": ["Qwen2ForCausalLM"], "cut": "qwen2", "tie_word_embeddings": True},
     "qwen3": {"architectures": ["Qwen3ForCausalLM"], "cut": "qwen2", "head_dim": 32},
     "qwen3moe": {
@@ -77,7 +78,10 @@ def write_decoder(folder: Path, make: str, *, dtype: str = "F32", parts: int = 1
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: _as(array, dtype) for name, array in _decoder_weights(config).items()}
     (folder / "config.json").write_text(json.dumps(config))
-    byte_level(folder, cut)
+    if cut == "sentencepiece":
+        sentence_pieces(folder)
+    else:
+        byte_level(folder, cut)
     _write_parts(folder, weights, dtype, parts)
     return {"config": config, "weights": weights}
 
@@ -195,12 +199,16 @@ def _softmax(rows: Array) -> Array:
     return shares / shares.sum(axis=-1, keepdims=True)
 
 
-def write_encoder(folder: Path, *, pooling: str = "mean") -> dict[str, Any]:
+def write_encoder(
+    folder: Path, *, pooling: str = "mean", make: str = "BertModel"
+) -> dict[str, Any]:
     """A BERT of random weights with sentence-transformers' pooling; gives what it is made of."""
     folder.mkdir(parents=True, exist_ok=True)
-    size = word_pieces(folder)
+    is_bert = make == "BertModel"
+    size = word_pieces(folder) if is_bert else unigrams(folder)
     config = {
-        "architectures": ["BertModel"],
+        "architectures": [make],
+        "pad_token_id": 0 if is_bert else 1,
         "hidden_size": WIDTH,
         "intermediate_size": HIDDEN,
         "num_hidden_layers": LAYERS,
@@ -246,7 +254,8 @@ def write_encoder(folder: Path, *, pooling: str = "mean") -> dict[str, Any]:
             weights[f"encoder.layer.{layer}.{name}.weight"] = 1 + matrix(WIDTH)
             weights[f"encoder.layer.{layer}.{name}.bias"] = matrix(WIDTH)
     write_safetensors(folder / "model.safetensors", weights, "F32")
-    return {"config": config, "weights": weights, "pooling": pooling}
+    first = 0 if is_bert else 2  # XLM-RoBERTa counts places from behind those of padding
+    return {"config": config, "weights": weights, "pooling": pooling, "first": first}
 
 
 def embed(made: dict[str, Any], tokens: list[int]) -> Array:
@@ -263,7 +272,8 @@ def embed(made: dict[str, Any], tokens: list[int]) -> Array:
 
     at = "embeddings."
     state = weights[f"{at}word_embeddings.weight"][tokens]
-    state = state + weights[f"{at}position_embeddings.weight"][:count]
+    first = made["first"]
+    state = state + weights[f"{at}position_embeddings.weight"][first : first + count]
     state = norm(state + weights[f"{at}token_type_embeddings.weight"][0], f"{at}LayerNorm")
     for layer in range(LAYERS):
         mine = f"encoder.layer.{layer}."
@@ -307,6 +317,59 @@ def byte_level(folder: Path, cut: str) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"eos_token": "<|im_end|>", "bos_token": "<|endoftext|>", "chat_template": "{{ 1 }}"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def sentence_pieces(folder: Path) -> None:
+    """SentencePiece's merges with single bytes for what is in no word, as Mistral has them."""
+    learned = Tokenizer(models.BPE())
+    learned.pre_tokenizer = pre_tokenizers.Metaspace()
+    texts = [passage.text for passage in passages()[1]]
+    learned.train_from_iterator(texts, BpeTrainer(vocab_size=420, limit_alphabet=60))
+    model = json.loads(learned.to_str())["model"]
+    words = sorted(model["vocab"], key=lambda word: model["vocab"][word])
+    special = ["<unk>", "<s>", "</s>"]
+    every = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), *words]
+    vocabulary = {word: place for place, word in enumerate(every)}
+    merges = [tuple(pair) for pair in model["merges"]]
+    made = models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    tokenizer = Tokenizer(made)
+    steps = [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.post_processor = _around("<s>", "")
+    tokenizer.add_special_tokens(special)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def unigrams(folder: Path) -> int:
+    """SentencePiece's unigrams as XLM-RoBERTa has them; gives the vocabulary's size."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Replace(Regex(" {2,}"), " ")
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    trainer = UnigramTrainer(vocab_size=900, special_tokens=special, unk_token="<unk>")
+    texts = [line for passage in passages()[1] for line in passage.text.splitlines()]
+    tokenizer.train_from_iterator([*texts, *spelling().splitlines()], trainer)
+    tokenizer.post_processor = _around("<s>", "</s>", tokenizer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = {"bos": "<s>", "cls": "<s>", "eos": "</s>", "sep": "</s>", "pad": "<pad>"}
+    settings = {f"{name}_token": word for name, word in {**names, "unk": "<unk>"}.items()}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return int(tokenizer.get_vocab_size())
+
+
+def _around(first: str, last: str, tokenizer: Tokenizer | None = None) -> Any:
+    """What puts special words before and after a text."""
+    numbers = {first: 1, last: 2}
+    if tokenizer is not None:
+        numbers = {word: tokenizer.token_to_id(word) for word in (first, last)}
+    end = f" {last}" if last else ""
+    return processors.TemplateProcessing(
+        single=f"{first} $A{end}",
+        pair=f"{first} $A{end} $B:1{end}",
+        special_tokens=[(word, number) for word, number in numbers.items() if word],
+    )
 
 
 def word_pieces(folder: Path) -> int:

@@ -23,7 +23,7 @@ from haneul.base.gguf_types import ARRAY, SCALARS, STRING, TENSOR_TYPES
 from haneul.engine.derive.ggml import size_bytes
 
 NUMBERS = {form.name: number for number, form in TENSOR_TYPES.items()}
-UINT32, INT32, FLOAT32, BOOL = 4, 5, 6, 7
+UINT8, UINT32, INT32, FLOAT32, BOOL = 0, 4, 5, 6, 7
 CHECKPOINT_BYTES = 256 << 20
 SPLIT = ("split.no", "split.count", "split.tensors.count")
 COPY_BYTES = 1 << 20
@@ -31,7 +31,7 @@ COPY_BYTES = 1 << 20
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 
-Value = int | str | float | list[str] | list[int] | list[float]
+Value = int | str | float | bytes | list[str] | list[int] | list[float]
 OnTensor = Callable[[int, int], None]  # tensors done, of how many
 
 
@@ -258,7 +258,9 @@ def _text(text: str) -> bytes:
 
 
 def pair(key: str, value: Value) -> bytes:
-    """One pair of metadata: a text, a number of 32 bits, a truth, or a list of one kind."""
+    """One pair of metadata: a text, a number of 32 bits, a truth, bytes, or a list of one kind."""
+    if isinstance(value, bytes):
+        return _text(key) + _U32.pack(ARRAY) + _U32.pack(UINT8) + _U64.pack(len(value)) + value
     if not isinstance(value, list):
         kind, data = _typed(value)
         return _text(key) + _U32.pack(kind) + data

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
+from haneul.base.errors import BadRequest, BrokenFile
 from haneul.engine.derive.convert.turn import convert
 from haneul.engine.derive.texts import passages
 from haneul.engine.derive.vectors import Encoder
@@ -60,10 +62,15 @@ def test_converted_model_answers_as_its_weights_say(make: str, tmp_path: Path):
     assert (logits.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.98
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_converted_encoder_gives_the_vectors_of_its_weights(pooling: str, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("make", "pooling"),
+    [("BertModel", "mean"), ("BertModel", "cls"), ("XLMRobertaModel", "mean")],
+)
+def test_converted_encoder_gives_the_vectors_of_its_weights(
+    make: str, pooling: str, tmp_path: Path
+):
     folder = tmp_path / "encoder"
-    made = checkpoints.write_encoder(folder, pooling=pooling)
+    made = checkpoints.write_encoder(folder, pooling=pooling, make=make)
     tokens = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(TEXT).ids
     encoder = Encoder(open_library(), turned(folder))
     try:
@@ -88,3 +95,61 @@ def test_weights_in_two_files_keep_their_format_bit_by_bit(dtype: str, tmp_path:
     norm = tensors["output_norm.weight"]
     assert norm.tensor_type.name == "F32"
     assert np.array_equal(norm.data, made["weights"]["model.norm.weight"])
+
+
+def test_encoder_whose_kernel_reads_a_language_otherwise_says_which(tmp_path: Path):
+    folder = tmp_path / "encoder"
+    checkpoints.write_encoder(folder)
+    target = tmp_path / "encoder.gguf"
+    made = convert(folder, target, name="e", made_from="0" * 64, scratch=tmp_path)
+    assert "Korean" in made.unlike
+    assert "English" not in made.unlike
+
+
+def test_tokenizer_that_cuts_as_no_kernel_does_is_refused(tmp_path: Path):
+    folder = tmp_path / "odd"
+    checkpoints.write_decoder(folder, "qwen2")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": "[aeiou]+|."}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(BadRequest, match="no way to cut text"):
+        turned(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"architectures": ["GemmaForCausalLM"]}, "GemmaForCausalLM is not converted here"),
+        ({"architectures": None}, "no architecture is not converted"),
+        ({"num_hidden_layers": 3}, "no weights of layer 2"),
+        ({"num_hidden_layers": -1}, "no proper num_hidden_layers"),
+        ({"vocab_size": 10}, "do not agree on the vocabulary"),
+        ({"rope_scaling": {"rope_type": "magic", "factor": 2}}, "Rotation of the kind 'magic'"),
+        ({"use_sliding_window": True}, "windows of attention"),
+        ({"rope_theta": "much"}, "no proper rope_theta"),
+    ],
+)
+def test_configuration_that_is_not_understood_is_refused_by_what_is_wrong(
+    change: dict, reason: str, tmp_path: Path
+):
+    folder = tmp_path / "changed"
+    checkpoints.write_decoder(folder, "qwen2")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises((BadRequest, BrokenFile), match=reason):
+        turned(folder)
+    assert not (tmp_path / "changed.gguf").exists()
+
+
+def test_repository_that_lacks_a_part_or_holds_rounded_weights_is_refused(tmp_path: Path):
+    folder = tmp_path / "lacking"
+    checkpoints.write_decoder(folder, "qwen2", parts=2)
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(BrokenFile, match="tensors are missing"):
+        turned(folder)
+    made = checkpoints.write_decoder(tmp_path / "rounded", "qwen2")
+    file = tmp_path / "rounded" / "model.safetensors"
+    file.write_bytes(file.read_bytes().replace(b'"F32"', b'"I32"'))
+    assert made["config"]["vocab_size"] == checkpoints.VOCABULARY
+    with pytest.raises(BrokenFile, match="I32"):
+        turned(tmp_path / "rounded")

@@ -33,7 +33,6 @@ class Checkpoint:
         if not paths:
             raise BrokenFile("The folder holds no safetensors file.")
         self._headers = [read_header(path) for path in paths]
-        self._files: list[BinaryIO] = [path.open("rb") for path in paths]
         self.held: dict[str, Held] = {}
         for number, header in enumerate(self._headers):
             for tensor in header.tensors:
@@ -41,6 +40,7 @@ class Checkpoint:
                     raise BrokenFile(f"{tensor.name[:100]} lies in two of the files.")
                 self.held[tensor.name] = Held(tensor, number)
         self._check_index()
+        self._files: list[BinaryIO] = [path.open("rb") for path in paths]
 
     def json(self, name: str, *, is_needed: bool = True) -> dict[str, Any]:
         """A JSON file of the repository; {} for one that is not there and need not be."""

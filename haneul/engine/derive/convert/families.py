@@ -22,7 +22,8 @@ LAYER = re.compile(r"\b(?:layers|layer)\.(\d+)\.")
 EXPERT = re.compile(r"(.*\.experts)\.(\d+)\.(.*)")
 DROPPED: tuple[str, ...] = (".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias")
 DROPPED += ("embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias")
-DROPPED_FROM = ("cls.predictions", "cls.seq_relationship")
+DROPPED_FROM = ("cls.predictions", "cls.seq_relationship", "lm_head.")
+PLACES = "embeddings.position_embeddings.weight"
 HEADS = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}
 POOLINGS = {"mean": 1, "cls": 2, "lasttoken": 3}  # llama_pooling_type
 
@@ -35,6 +36,7 @@ class Family(Struct, frozen=True):
     turns: bool = False
     has_experts: bool = False
     names_vocabulary: bool = False
+    has_padding_first: bool = False  # the first places stand for padding and are left out
 
 
 FAMILIES = {
@@ -47,6 +49,8 @@ FAMILIES = {
     "Qwen3MoeForCausalLM": Family("qwen3moe", has_experts=True),
     "BertModel": Family("bert", is_bert=True),
     "BertForMaskedLM": Family("bert", is_bert=True),
+    "XLMRobertaModel": Family("bert", is_bert=True, has_padding_first=True),
+    "XLMRobertaForMaskedLM": Family("bert", is_bert=True, has_padding_first=True),
 }
 
 
@@ -65,16 +69,23 @@ def family(config: Config) -> Family:
 
 def plain_name(name: str, config: Config) -> str:
     """A tensor's name as its whole model has it; "": it is not needed."""
-    if name.startswith("bert."):
-        name = name.removeprefix("bert.")
+    name = name.removeprefix("bert.").removeprefix("roberta.")
     name = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", name))
-    if name.endswith(DROPPED) or name.startswith(DROPPED_FROM):
+    is_decoder = not family(config).is_bert
+    if name.endswith(DROPPED) or (name.startswith(DROPPED_FROM) and not is_decoder):
         return ""
     if name == "lm_head.weight" and config.get("tie_word_embeddings"):
         return ""
     if str((config.get("architectures") or [""])[0]) in ("Qwen2Model", "Qwen3Model"):
         name = f"model.{name}"
     return name
+
+
+def first_row(kind: Family, name: str, config: Config) -> int:
+    """From which row on a tensor is taken."""
+    if kind.has_padding_first and name == PLACES:
+        return number(config, "pad_token_id") + 1
+    return 0
 
 
 def turned_heads(kind: Family, name: str, config: Config) -> int:
@@ -100,7 +111,8 @@ def measures(kind: Family, config: Config, pooling: str) -> Pairs:
     heads = number(config, "num_attention_heads")
     said: Pairs = {
         "block_count": number(config, "num_hidden_layers"),
-        "context_length": number(config, "max_position_embeddings"),
+        "context_length": number(config, "max_position_embeddings")
+        - first_row(kind, PLACES, config),
         "embedding_length": number(config, "hidden_size"),
         "feed_forward_length": number(config, "intermediate_size"),
         "attention.head_count": heads,

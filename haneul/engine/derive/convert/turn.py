@@ -24,6 +24,7 @@ from haneul.engine.derive.convert.families import (
     LAYER,
     Family,
     family,
+    first_row,
     frequencies,
     measures,
     number,
@@ -48,6 +49,7 @@ class Piece(Struct, frozen=True):
     names: tuple[str, ...]
     heads: int  # whose rows are put in another order; 0: they stay
     numbers: tuple[float, ...] = ()  # or the numbers themselves
+    first: int = 0  # row that is taken
 
 
 def convert(
@@ -81,7 +83,7 @@ def convert(
             **measures(kind, held.config, _pooling(held)),
         }
 
-        said = words(held, is_bert=kind.is_bert, reader=_Kernel(pairs, scratch).reader)
+        said = words(held, is_encoder=kind.is_bert, reader=_Kernel(pairs, scratch).reader)
         pairs |= said.pairs
         kept = [(key, pair(key, value)) for key, value in pairs.items()]
         start = head(kept, plans, added={}, alignment=ALIGNMENT)
@@ -155,12 +157,17 @@ def _pieces(held: Checkpoint, kind: Family) -> tuple[dict[str, Piece], list[Tens
         ours = names.get_name(plain, try_suffixes=(".weight", ".bias"))
         if ours is None or ours in pieces:
             raise BadRequest(f"{theirs[:100]} has no place in a model of {kind.architecture}.")
-        pieces[ours] = Piece((theirs,), turned_heads(kind, plain, held.config))
+        heads = turned_heads(kind, plain, held.config)
+        first = first_row(kind, plain, held.config)
+        pieces[ours] = Piece((theirs,), heads, first=first)
     for ours, parts in experts.items():
         count = number(held.config, "num_experts")
         if sorted(parts) != list(range(count)):
             raise BrokenFile(f"{ours} has {len(parts)} experts of {count}.")
         pieces[ours] = Piece(tuple(parts[place] for place in range(count)), 0)
+    there = {ours.split(".")[1] for ours in pieces if ours.startswith("blk.")}
+    if missing := {str(layer) for layer in range(layers)} - there:
+        raise BrokenFile(f"The repository has no weights of layer {min(missing, key=int)}.")
     if factors := ([] if kind.is_bert else frequencies(held.config)):
         pieces["rope_freqs.weight"] = Piece((), 0, tuple(factors))
     return pieces, [_tensor(held, name, piece) for name, piece in pieces.items()]
@@ -174,7 +181,10 @@ def _tensor(held: Checkpoint, name: str, piece: Piece) -> Tensor:
         raise BrokenFile(f"{name} has experts of several sizes.")
     if not 0 < len(first.shape) < 4 or 0 in first.shape:
         raise BrokenFile(f"{first.name[:100]} has {len(first.shape)} dimensions.")
-    dims = (*reversed(first.shape), *((len(piece.names),) if len(piece.names) > 1 else ()))
+    shape = (first.shape[0] - piece.first, *first.shape[1:])
+    if shape[0] < 1:
+        raise BrokenFile(f"{first.name[:100]} has too few rows.")
+    dims = (*reversed(shape), *((len(piece.names),) if len(piece.names) > 1 else ()))
     kind = "F32" if len(first.shape) == 1 or name in WHOLE else kind_of(first)
     return Tensor(name, dims, kind, 0, size_bytes(dims, kind))
 
@@ -194,16 +204,13 @@ def _parts(held: Checkpoint, piece: Piece, plan: Plan) -> Iterator[bytes]:
     for name in piece.names:
         tensor = held.held[name].tensor
         kind = kind_of(tensor)
-        step = tensor.size_bytes // piece.heads if piece.heads else _step(tensor.size_bytes)
-        for start in range(0, tensor.size_bytes, step):
+        step = tensor.size_bytes // piece.heads if piece.heads else PART_BYTES
+        begin = piece.first * (tensor.size_bytes // tensor.shape[0])
+        for start in range(begin, tensor.size_bytes, step):
             data = held.read(name, start, min(step, tensor.size_bytes - start))
             if piece.heads:
                 data = _paired(data, count_of(tensor) // tensor.shape[0], kind)
             yield _as(data, kind, plan.kind)
-
-
-def _step(size: int) -> int:
-    return min(size, PART_BYTES)
 
 
 def _paired(data: bytes, width: int, kind: str) -> bytes:
