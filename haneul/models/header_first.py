@@ -37,6 +37,7 @@ class Described(Struct, frozen=True, kw_only=True):
     shape: Shape | None
     template: str = ""  # for chats; "": none, or unknown
     read_bytes: int = 0  # of weights' files, for this
+    file_bytes: int | None = None  # of all weights, as their headers have it
     reason: str = ""
 
 
@@ -60,6 +61,7 @@ async def describe(offer: Offer, fetcher: Fetcher) -> Described:
         shape=shape_of(header),
         template=templates.of_header(header),
         read_bytes=sum(count for _, count in read),
+        file_bytes=sum(header.file_bytes for header in headers),
     )
 
 

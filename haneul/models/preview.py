@@ -135,14 +135,16 @@ async def _first(
 
 
 def _made(name: str, offer: Offer, described: Described, variants: tuple[Variant, ...]) -> Preview:
-    size = offer.bytes
+    size, said = offer.bytes, f"{offer.source}'s listing"
+    if size is None:
+        size, said = described.file_bytes, "the file's header"
     return Preview(
         name=name,
         source=offer.source,
         revision=offer.revision,
         format=offer.format,
         files=tuple(Listed(file.path, file.bytes, file.sha256) for file in offer.files),
-        size=None if size is None else exactly(size, "B", source=f"{offer.source}'s listing"),
+        size=None if size is None else exactly(size, "B", source=said),
         licence=licence(offer.licence),
         shape=described.shape,
         template=described.template,

@@ -4,6 +4,7 @@ and where it does not fit, which others would do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def outlook(shape: Shape, machine: Machine) -> Outlook:
 def alternatives(
     preview: Preview, machine: Machine, entries: Sequence[Entry]
 ) -> tuple[Alternative, ...]:
-    """Up to three that fit: the model in fewer bits, relatives, its maker's, the largest others.
+    """Up to three that fit: the model in fewer bits, relatives, its maker's, the nearest.
 
     Only what can be pulled, and of each family one; () where nothing fits.
     """
@@ -148,19 +149,14 @@ def _smaller_files(
 
 
 def _by_nearness(wanted: Shape, entry: Entry | None, entries: Sequence[Entry]) -> list[Entry]:
-    """What can be pulled and does the same task: relatives first, then the largest."""
+    """What can be pulled and does the same task: relatives first, then the nearest in size."""
     tasks = set(entry.tasks) if entry else WRITING
-    able = [
-        other
-        for other in entries
-        if other.sources
-        and other.shape.parameters <= wanted.parameters
-        and tasks & set(other.tasks)
-    ]
+    able = [other for other in entries if other.sources and tasks & set(other.tasks)]
     family, maker = (entry.family, entry.maker) if entry else ("", "")
 
-    def rank(other: Entry) -> tuple[bool, bool, int]:
-        return (other.family != family, other.maker != maker, -other.shape.parameters)
+    def rank(other: Entry) -> tuple[bool, bool, float]:
+        ratio = other.shape.parameters / max(1, wanted.parameters)
+        return (other.family != family, other.maker != maker, abs(math.log(ratio)))
 
     return sorted(able, key=rank)
 
@@ -170,7 +166,7 @@ def _why(other: Entry, entry: Entry | None) -> str:
         return "of the same family"
     if entry is not None and other.maker == entry.maker:
         return "of the same maker"
-    return "the largest of its family that fits"
+    return "of its family the nearest in size"
 
 
 def _alternative(other: Entry, fit: Fit, machine: Machine, *, why: str) -> Alternative:

@@ -81,6 +81,12 @@ async def test_server_that_ignores_ranges_is_read_no_further_than_the_header(
     assert (await looking("hf:org/shown")).shape.layers == 1
 
 
+async def test_size_that_nobody_lists_is_the_headers(looking, hub, model):
+    seen = await looking(f"{hub.url}/files/tiny.gguf")
+    assert seen.size.mid == model.size
+    assert seen.size.source == "the file's header"
+
+
 async def test_every_part_of_a_split_file_counts(looking, repository):
     parts = halves()
     names = [f"m-Q8_0-0000{number}-of-00002.gguf" for number in (1, 2)]
