@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import struct
 import sys
 import tempfile
 import time
@@ -18,7 +17,7 @@ import atheris
 
 with atheris.instrument_imports(include=["haneul.base"]):
     from bench.fuzz import FORMATS, MEMORY_MAX_BYTES, Judge, fast_folder, told
-    from bench.mutate import gguf_seeds, safetensors_seeds
+    from bench.mutate import Mutants, gguf_seeds, safetensors_seeds
 
 LENGTH_MAX = 16_384
 
@@ -53,19 +52,18 @@ def fuzz(format: str, files: int, seed: int, folder: Path) -> None:
             spent_s = time.perf_counter() - began
             print(json.dumps(told(judge, files, seed, spent_s, before), indent=1), flush=True)
 
-    kept = f"-artifact_prefix={tempfile.gettempdir()}/"
+    mutants = Mutants(format, seed)
 
     def changed(data: bytes, size_max: int, number: int) -> bytes:
-        """As atheris changes it; of two safetensors files one gets the length of its JSON."""
-        data = atheris.Mutate(data, size_max)
-        end = data.rfind(b"}") + 1
-        if format == "safetensors" and number % 2 and end > 8:
-            data = struct.pack("<Q", end - 8) + data[8:]
-        return data
+        """As atheris changes it; half of the safetensors files where their JSON can be changed."""
+        if format == "safetensors" and number % 2:
+            return mutants.json_changed(data, number)[:size_max]
+        return bytes(atheris.Mutate(data, size_max))
 
+    kept = f"-artifact_prefix={tempfile.gettempdir()}/"
     flags = [kept, f"-runs={files}", f"-seed={seed}", f"-max_len={LENGTH_MAX}", "-verbosity=0"]
     atheris.Setup(
-        [sys.argv[0], *flags, "-len_control=20", str(corpus)], one, custom_mutator=changed
+        [sys.argv[0], *flags, "-mutate_depth=2", str(corpus)], one, custom_mutator=changed
     )
     atheris.Fuzz()
 

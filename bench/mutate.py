@@ -94,6 +94,13 @@ class Mutants:
             self._random.choice(changes)(data, which)
         return bytes(data)
 
+    def json_changed(self, data: bytes, seed: int) -> bytes:
+        """A safetensors file with one change to the JSON of its head."""
+        self._random.seed(seed)
+        changed = bytearray(data)
+        self._json(changed, 0)
+        return bytes(changed)
+
     def _drawn(self) -> bytes:
         """A safetensors file drawn anew, honest or with one fact of one tensor wrong."""
         random = self._random
