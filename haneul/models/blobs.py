@@ -101,7 +101,7 @@ class Blobs:
             raise NotFound("There is no such blob.") from cause
         for path in self.names.glob("*.json"):
             kept = _read(path)
-            if kept is not None and kept.sha256 == sha256:
+            if kept is not None and sha256 in (kept.sha256, *kept.digests):
                 path.unlink(missing_ok=True)
 
     def lay_out(self, manifest: Manifest) -> Path:

@@ -26,7 +26,7 @@ from haneul.models.proof import check_weights
 from haneul.models.space import check_space
 from haneul.models.supply import Supply
 from haneul.models.threads import to_end, together
-from haneul.models.transfer import CONNECTIONS, Arrived
+from haneul.models.transfer import CONNECTIONS, Arrived, key
 
 FILES_AT_ONCE = 4
 
@@ -84,7 +84,17 @@ class Bringing:
 
     def _check_space(self) -> None:
         missing = [file for file in self._offer.files if not self._is_here(file)]
-        check_space(self._blobs.partial, sum(file.bytes or 0 for file in missing))
+        needed = sum((file.bytes or 0) - self._begun_bytes(file) for file in missing)
+        check_space(self._blobs.partial, max(0, needed))
+
+    def _begun_bytes(self, offered: Offered) -> int:
+        """What an earlier pull has written of it already."""
+        begun = 0
+        for part in offered.parts:
+            if part.piece is not None:
+                path = self._blobs.partial / f"{key(part.piece)}.partial"
+                begun += path.stat().st_blocks * 512 if path.exists() else 0
+        return min(begun, offered.bytes or 0)
 
     def _is_here(self, offered: Offered) -> bool:
         size = self._blobs.size(offered.sha256) if offered.sha256 else None

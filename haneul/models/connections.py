@@ -21,13 +21,13 @@ from haneul.models.mirrors import Mirror, Mirrors
 from haneul.models.partial import Partial
 from haneul.models.progress import OnBytes
 from haneul.models.space import check_space
-from haneul.models.spans import SHARE_BYTES, SILENT_S, Plan, Span
+from haneul.models.spans import SHARE_BYTES, Plan, Span
 from haneul.models.threads import to_end, together
 
 WRITE_BYTES, WRITE_PARTS = 1 << 20, 512
 SYNC_BYTES = 256 << 20  # what a power cut may cost
-KEEP_S = 0.25  # what a kill may cost
-IDLE_S, RATE_S = 0.1, 0.5
+KEEP_S = 0.05  # what a kill may cost, beside what is in the buffers
+IDLE_S, FLUSH_S = 0.1, 0.1
 FIRST_ANSWER_S = 2.0  # then the others begin without it
 
 
@@ -98,6 +98,7 @@ class Connections:
     async def _request(self, mirror: Mirror, span: Span) -> None:
         began_s, had_bytes = time.monotonic(), mirror.brought_bytes
         self._asked[span] = mirror
+        span.patience_s = mirror.patience_s
         mirror.active += 1
         clock = asyncio.timeout(None)
         try:
@@ -124,6 +125,7 @@ class Connections:
             total = self._plan.total_bytes
             head = read_head(answer, start=span.start, total_bytes=total)
             mirror.place = str(answer.url)
+            mirror.answered(time.monotonic() - span.began_s)
             if head.is_range or headers:
                 mirror.has_ranges = head.is_range
             if head.start != span.start:  # no ranges here: it is asked for all, if nobody has them
@@ -180,7 +182,7 @@ class Connections:
                     raise WrongBytes(f"{answer.url.host} sent more bytes than it announced.")
                 is_over = span.end is not None and span.position >= span.end
                 is_much = size >= WRITE_BYTES or len(parts) >= WRITE_PARTS
-                if is_over or is_much or now_s - noted_s >= RATE_S:
+                if is_over or is_much or now_s - noted_s >= FLUSH_S:
                     full, start, parts, size = parts, span.position - size, [], 0
                     count = await self._write(span, start, full)
                     mirror.note(count, now_s - noted_s, now_s)
@@ -212,7 +214,9 @@ class Connections:
         gaps = tuple(self._plan.held.gaps(start, limit)) if start < limit else ()
         if not gaps:
             return 0
+        span.is_writing = True
         await to_end(self._partial.write, start, parts, gaps)
+        span.is_writing, span.moved_s = False, time.monotonic()
         for low, high in gaps:
             self._plan.held.add(low, high)
         self._came.set()
@@ -255,6 +259,5 @@ class Connections:
 
     def _leave_silent(self, now_s: float) -> None:
         for span, mirror in self._asked.items():
-            is_silent = now_s - span.moved_s >= SILENT_S and not span.is_taken
-            if is_silent and self._mirrors.has_another(mirror, now_s):
+            if span.is_silent(now_s) and self._mirrors.has_another(mirror, now_s):
                 span.let_go(now_s)

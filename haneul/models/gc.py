@@ -231,7 +231,7 @@ def _tidy(blobs: Blobs, recent_s: float) -> None:
         kept = _kept(path)
         if kept is None or any(blobs.size(digest) is None for digest in kept.digests):
             path.unlink(missing_ok=True)
-    for path in blobs.locks.glob("*.lock"):
+    for path in (*blobs.locks.glob("*.lock"), *blobs.partial.glob("*.lock")):
         if path.name == COLLECTING or _age_s(path) < recent_s:
             continue
         with hold_at_once(path) as is_free:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from haneul.base.errors import FetchFailed
 from haneul.models.fetch import WrongBytes
 from haneul.models.piece import Piece
+from haneul.models.spans import SILENT_S
 
 FIRST_BYTES, LEAST_BYTES, MOST_BYTES = 4 << 20, 1 << 20, 256 << 20  # of one request
 REQUEST_S = 4.0  # how long a request should last at the speed that was seen
@@ -41,6 +42,7 @@ class Mirror:
         self.failure: FetchFailed | None = None  # it is not asked again
         self.is_forgiven = False  # a wrong answer now and then, where the hash decides anyway
         self._cuts = self._fruitless = 0
+        self._answer_s = 0.0
 
     def note(self, count: int, seconds: float, now_s: float) -> None:
         """Notes how much one connection brought in a time."""
@@ -52,6 +54,16 @@ class Mirror:
         known = self.rate_bytes_s
         self.rate_bytes_s = seen if known is None else known + share * (seen - known)
         self.rated_s = now_s
+
+    @property
+    def patience_s(self) -> float:
+        """How long an answer is waited for while another could give it."""
+        usual_s = max(SILENT_S, 3 * self._answer_s)
+        return float(min(usual_s * 2**self._fruitless, REST_S_MAX))
+
+    def answered(self, after_s: float) -> None:
+        """Notes how long the head of an answer took."""
+        self._answer_s = max(self._answer_s / 2, after_s)
 
     def silent(self, now_s: float) -> None:
         """Notes that a connection brought nothing for long."""

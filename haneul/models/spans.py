@@ -74,13 +74,20 @@ class Span:
         self.start = self.position = start
         self.end = end  # None: as far as the file goes
         self.began_s = self.moved_s = now_s
+        self.patience_s = SILENT_S
         self.clock: asyncio.Timeout | None = None
-        self.is_taken = False
+        self.is_taken = self.is_writing = False
 
     def move(self, count: int, now_s: float) -> None:
         """Notes that the next bytes came."""
         self.position += count
         self.moved_s = now_s
+        self.patience_s = SILENT_S
+
+    def is_silent(self, now_s: float) -> bool:
+        """Whether its server has sent nothing for long; a slow disk is not its fault."""
+        is_waiting = not (self.is_taken or self.is_writing)
+        return is_waiting and now_s - self.moved_s >= self.patience_s
 
     def remaining_s(self, now_s: float) -> float:
         """Seconds that the rest takes at the speed so far; for ever before the first byte."""
@@ -138,7 +145,7 @@ class Plan:
         """What is taken over from the connection that would be the last to end."""
         ahead = [span for span in self.running if span.end is not None and not span.is_taken]
         for span in ahead:
-            if now_s - span.moved_s >= SILENT_S and span.position < (span.end or 0):
+            if span.is_silent(now_s) and span.position < (span.end or 0):
                 return self._split(span, span.position, now_s)
         begun = [span for span in ahead if span.position > span.start]
         slow = max(begun, key=lambda span: span.remaining_s(now_s), default=None)

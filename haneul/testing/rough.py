@@ -53,6 +53,7 @@ class Manners(Struct, frozen=True, kw_only=True):
     cut_bytes: tuple[int, int] | None = None  # each answer breaks off after so many, at random
     lies: tuple[Lie, ...] = ()
     lie_share: float = 1.0  # of the answers
+    answers_after_s: float = 0.0
     connections_max: int = 0  # more are answered with 503; 0: any number
     silent_after_bytes: int = 0  # then an answer goes on for ever without a byte; 0: never
     etag: str = ""  # sent with every answer
@@ -131,14 +132,17 @@ class RoughServer:
         """Answers one request; whether the connection can take another."""
         path = unquote(head.split(" ")[1].partition("?")[0])
         if path.startswith("/api/models/"):
-            return _send_whole(line, 200, json.dumps(self._listing()).encode())
+            _send_whole(line, 200, json.dumps(self._listing()).encode())
+            return True
         file = self.folder / re.sub(r"^/org/repo/resolve/[^/]+/|^/", "", path)
         if not file.is_file():
-            return _send_whole(line, 404, b"")
+            _send_whole(line, 404, b"")
+            return True
         with self._lock:
             is_crowd = 0 < self.manners.connections_max < len(self._open)
         if is_crowd:
-            return _send_whole(line, 503, b"", "Retry-After: 1\r\nConnection: close\r\n") and False
+            _send_whole(line, 503, b"", "Retry-After: 1\r\nConnection: close\r\n")
+            return False
         total = file.stat().st_size
         found = re.search(r"^range: *bytes=(\d+)-(\d*)", head, re.IGNORECASE | re.MULTILINE)
         start = int(found[1]) if found else 0
@@ -154,6 +158,7 @@ class RoughServer:
         if manners.lies and dice.random() < manners.lie_share:
             lie = dice.choice(manners.lies)
         plan = _plan(asked, lie, manners.etag)
+        time.sleep(manners.answers_after_s)
         line.sendall(plan.head.encode())
         limit = dice.randint(*manners.cut_bytes) if manners.cut_bytes else plan.end - plan.start
         end = min(plan.end, plan.start + limit)
@@ -256,10 +261,9 @@ def _read_head(readline: Callable[[int], bytes]) -> str:
         lines.append(row)
 
 
-def _send_whole(line: socket.socket, status: int, body: bytes, more: str = "") -> bool:
+def _send_whole(line: socket.socket, status: int, body: bytes, more: str = "") -> None:
     head = f"HTTP/1.1 {status} {REASONS[status]}\r\nContent-Length: {len(body)}\r\n{more}\r\n"
     line.sendall(head.encode() + body)
-    return True
 
 
 def main() -> None:

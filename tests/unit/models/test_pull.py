@@ -204,6 +204,23 @@ async def test_source_that_falls_silent_gives_way_to_the_next(pulling, hub, entr
     assert (await pulling(entry(HF, MS))).source == "modelscope"
 
 
+async def test_source_that_is_cut_for_good_is_gone_on_from_by_the_next(pulling, hub, entry, model):
+    hub.faults["huggingface"].cut_after_bytes = model.size // 2
+    hub.faults["huggingface"].ignores_range = True
+    hub.faults["modelscope"].pause_s = 0.001
+    pulled = await pulling(entry(HF, MS))
+    assert pulled.sha256 == model.sha256
+    ranges = [seen.headers.get("Range") for seen in hub.downloads() if seen.surface == "modelscope"]
+    assert ranges == [f"bytes={model.size // 2}-"]
+
+
+async def test_source_that_answers_later_and_is_faster_goes_on(pulling, hub, entry):
+    hub.faults["huggingface"].pause_s = 1.0  # 64 KiB a second
+    started = time.perf_counter()
+    assert (await pulling(entry(HF, MS))).source == "modelscope"
+    assert time.perf_counter() - started < 15
+
+
 # wrong bytes
 
 

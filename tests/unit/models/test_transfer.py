@@ -17,7 +17,7 @@ from haneul.models.fetch import Fetcher
 from haneul.models.mirrors import Mirrors
 from haneul.models.partial import Partial, State
 from haneul.models.piece import Piece
-from haneul.models.spans import SHARE_BYTES
+from haneul.models.spans import SHARE_BYTES, SILENT_S
 from haneul.models.transfer import WrongBytes, key, transfer
 from haneul.testing.rough import Lie, Manners, RoughServer
 
@@ -164,6 +164,12 @@ async def test_another_server_goes_on_in_the_middle_of_a_file(served, folder):
     arrived = await fetch(folder, silent, whole, connections=2)
     assert arrived.path.read_bytes() == DATA
     assert whole.sent_bytes < len(DATA)
+
+
+@pytest.mark.slow
+async def test_server_that_takes_its_time_to_answer_is_not_given_up(served, folder):
+    server = served(answers_after_s=SILENT_S + 0.5)
+    assert (await fetch(folder, server, connections=3)).sha256 == SHA256
 
 
 async def test_fastest_server_gives_most(served, folder):
