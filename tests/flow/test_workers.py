@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import random
 import signal
 import time
 from contextlib import closing
@@ -153,6 +155,49 @@ async def test_every_address_works_whichever_worker_takes_it(crowd):
         page, data = await crowd.get("/", made.secret)
         assert page.content_type == "text/html"
         assert int(page.headers["content-length"]) == len(data) > 1000
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_a_file_is_put_at_every_worker_and_comes_back_byte_for_byte(crowd, is_chunked):
+    made, data = crowd.make_key(), random.Random(2).randbytes(3 << 20)
+    address, head = f"{crowd.root}/v1/files", {"authorization": f"Bearer {made.secret}"}
+    form = FORM_BEFORE + data + FORM_BEHIND
+    kind = {"content-type": "multipart/form-data; boundary=b"}
+    for _ in range(2 * WORKERS):
+        sent = in_pieces(form) if is_chunked else io.BytesIO(form)
+        async with crowd.web.post(address, data=sent, headers=head | kind) as answer:
+            told = await answer.json()
+            assert (answer.status, told["bytes"]) == (200, len(data))
+        async with crowd.web.get(f"{address}/{told['id']}/content", headers=head) as answer:
+            is_same = await answer.read() == data
+            assert is_same
+        async with crowd.web.delete(f"{address}/{told['id']}", headers=head) as answer:
+            assert answer.status == 200
+
+
+FORM_BEFORE = (
+    b'--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+    b'--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
+)
+FORM_BEHIND = b"\r\n--b--\r\n"
+
+
+async def in_pieces(data):
+    for at in range(0, len(data), 100_000):
+        yield data[at : at + 100_000]
+
+
+async def test_an_upload_that_is_refused_is_told_so_whichever_worker_takes_it(crowd):
+    made = crowd.make_key()
+    large = b"x" * (900 << 10)
+    for secret, kind, status in (
+        (made.secret, "application/json", 400),
+        (made.secret[:-1] + "!", "application/json", 401),
+    ):
+        head = {"authorization": f"Bearer {secret}", "content-type": kind}
+        for _ in range(2 * WORKERS):
+            async with crowd.web.post(f"{crowd.root}/v1/files", data=large, headers=head) as answer:
+                assert answer.status == status
 
 
 async def test_the_page_is_logged_in_at_every_worker(crowd):

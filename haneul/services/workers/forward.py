@@ -11,12 +11,13 @@ from urllib.parse import quote
 
 from haneul.base import http
 from haneul.base.config import Config
+from haneul.base.http_upload import upload
 from haneul.services.call import Call
 from haneul.services.chat import Gateway
 from haneul.services.workers.peer import forward_socket
 
 SAFE = "/:@!$&'()*+,;=~-._"  # in a path, beside letters and digits
-UNCHECKED_MAX_BYTES = 64 << 10  # of a body, before its key is looked at
+HELD_MAX_BYTES = 64 << 10  # of a body; a larger one goes on as it comes
 FORM_BYTES = 1 << 20  # of a form around the largest file
 FOREVER_S = 86_400.0  # the first process keeps all deadlines
 # said anew at each hop
@@ -38,24 +39,36 @@ class Forward:
         self._to = http.unix(str(forward_socket(config)))
 
     async def __call__(self, call: Call) -> None:
-        body = await self._body(call)
-        call.within(FOREVER_S)
-        method = "GET" if call.method == "HEAD" else call.method  # a head comes of it as well
-        path = quote(call.path, safe=SAFE) + (f"?{call.query}" if call.query else "")
-        reply = await self._client.send(self._to, method, path, body=body, headers=_headers(call))
-        async with reply:
+        length = call.headers.get(b"content-length", b"")
+        is_small = call.method in ("GET", "HEAD") or (
+            length.isdigit() and int(length) <= HELD_MAX_BYTES
+        )
+        async with await (self._whole(call) if is_small else self._as_it_comes(call)) as reply:
+            call.within(FOREVER_S)
             await self._answer(call, reply)
 
-    async def _body(self, call: Call) -> bytes:
-        """The whole body; a large one only from whoever has a key."""
-        config, length = self._config, call.headers.get(b"content-length", b"")
-        is_small = call.method in ("GET", "HEAD") or (
-            length.isdigit() and int(length) <= UNCHECKED_MAX_BYTES
+    async def _whole(self, call: Call) -> http.Reply:
+        """The answer to a request that is held until all of it has come."""
+        body = await call.body(max_bytes=HELD_MAX_BYTES, within_s=self._config.body_s)
+        call.within(FOREVER_S)
+        return await self._client.send(
+            self._to, _method(call), _path(call), body=body, headers=_headers(call)
         )
-        if not is_small and not call.headers.keys().isdisjoint(KEYS):
+
+    async def _as_it_comes(self, call: Call) -> http.Reply:
+        """The answer to a larger one, which is taken from whoever has a key."""
+        if not call.headers.keys().isdisjoint(KEYS):
             await self._gateway.who(call)
-        most = max(config.body_max_bytes, config.file_max_bytes + FORM_BYTES)
-        return await call.body(max_bytes=most, within_s=config.body_s)
+        most = max(self._config.body_max_bytes, self._config.file_max_bytes + FORM_BYTES)
+        length = call.headers.get(b"content-length", b"")
+        return await upload(
+            self._to,
+            _method(call),
+            _path(call),
+            call.pieces(max_bytes=most, within_s=FOREVER_S),
+            length=int(length) if length.isdigit() else None,
+            headers=_headers(call),
+        )
 
     async def _answer(self, call: Call, reply: http.Reply) -> None:
         headers = reply.headers
@@ -75,6 +88,14 @@ class Forward:
                 call.within(FOREVER_S)
         if not call.is_answered:
             call.write(b"", is_last=True)
+
+
+def _method(call: Call) -> str:
+    return "GET" if call.method == "HEAD" else call.method  # a head comes of it as well
+
+
+def _path(call: Call) -> str:
+    return quote(call.path, safe=SAFE) + (f"?{call.query}" if call.query else "")
 
 
 def _headers(call: Call) -> dict[str, str]:
