@@ -2,7 +2,8 @@
 
 The first process starts it and tells it on standard input what it needs; when that input ends, the
 first process has, and so does this one. It answers what engines are asked for, with pages, a
-ledger's writer and a keyring of its own; everything else it hands to the first process.
+ledger's writer and a keyring of its own, and the hub, whose files are large; everything else it
+hands to the first process.
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ from haneul.services.chat import Gateway
 from haneul.services.dialect import Errors
 from haneul.services.dialects import Dialects
 from haneul.services.flights import PAGES_EACH, Flights
+from haneul.services.hub.addresses import HubAddresses
 from haneul.services.loopback import check_loopback
 from haneul.services.replays import HEADER as IDEMPOTENCY
 from haneul.services.responses.dialect import Responses
 from haneul.services.responses.kept import Kept
+from haneul.services.sessions import PAGE_HEADER
 from haneul.services.tei import Tei
 from haneul.services.workers.embedded import Followed
 from haneul.services.workers.follower import Follower
@@ -63,9 +66,12 @@ class Orders(Struct, frozen=True, kw_only=True):
 class Branch:
     """Answers the calls of this worker's clients."""
 
-    def __init__(self, gateway: Gateway, known: Dialects, forward: Forward) -> None:
+    def __init__(
+        self, gateway: Gateway, known: Dialects, hub: HubAddresses, forward: Forward
+    ) -> None:
         self._gateway = gateway
         self._dialects = known
+        self._hub = hub
         self._forward = forward
         self._only_loopback = gateway.config.host in LOOPBACK
 
@@ -79,7 +85,9 @@ class Branch:
         if self._only_loopback:
             check_loopback(call.headers.get(b"host", b""))
         dialect = self._dialects.at.get(call.path)
-        if dialect is None or call.method != "POST" or not _is_plain(call):
+        if PAGE_HEADER not in call.headers and self._hub.takes(call):
+            await self._hub.ways(call)  # its files are too large to be handed on
+        elif dialect is None or call.method != "POST" or not _is_plain(call):
             await self._forward(call)
         else:
             await self._gateway.serve(call, dialect)
@@ -134,7 +142,9 @@ async def _open(stack: AsyncExitStack, orders: Orders) -> None:
     )
     tei = Tei(lambda key, model: parts.gateway.find(key, model)[0].engine)
     known = dialects.every({"/v1/responses": Responses(kept), "/rerank": tei})
-    branch = Branch(parts.gateway, known, Forward(config, parts.client, parts.gateway))
+    hub = HubAddresses(parts.gateway, database)
+    stack.push_async_callback(hub.aclose)
+    branch = Branch(parts.gateway, known, hub, Forward(config, parts.client, parts.gateway))
     most = room_for(part_of(config, config.connections_max))
     listener = Listener(branch, branch.errors, connections_max=most)
     stack.push_async_callback(listener.close, drain_s=config.drain_s, cut_off_s=CUT_OFF_S)

@@ -45,7 +45,7 @@ class HubAddresses:
             blobs=blobs,
             pepper=read_pepper(config.home),
         )
-        self._ways = Ways(access, [*writing.ways(), *scope.ways(), *reading.ways()])
+        self.ways = Ways(access, [*writing.ways(), *scope.ways(), *reading.ways()])
 
     async def open(self) -> None:
         """Removes what uploads of a killed process left."""
@@ -53,7 +53,7 @@ class HubAddresses:
 
     def routes(self) -> dict[str, dict[str, Callable[[Call], Awaitable[None]]]]:
         """Address to method to handler; one that ends in '/' takes everything below it."""
-        ways = self._ways
+        ways = self.ways
         return {
             "/hub/api/whoami-v2": {"GET": ways},
             MODELS: {"GET": ways},
@@ -64,6 +64,10 @@ class HubAddresses:
             "/hub/lfs/": {"PUT": ways},
             "/hub/": {"GET": ways, "POST": ways},
         }
+
+    def takes(self, call: Call) -> bool:
+        """Whether there is an answer to it here, be it a refusal."""
+        return call.path.startswith("/hub/") and self.ways.takes(call)
 
     async def aclose(self) -> None:
         """Writes what was counted, and ends the threads."""

@@ -48,18 +48,32 @@ class Ways:
             tell(call, error)
             raise
 
+    def takes(self, call: Call) -> bool:
+        """Whether the address is known, and takes the method."""
+        found = self._find(call.path)
+        return found is not None and _method(call) in found[0].handlers
+
     async def _answer(self, call: Call) -> None:
-        method = "GET" if call.method == "HEAD" else call.method
+        method, found = _method(call), self._find(call.path)
+        if found is None:
+            await self._access.who(call, "pull" if method == "GET" else "push")
+            raise NotFound()
+        way, parts = found
+        if method not in way.handlers:
+            raise MethodNotAllowed(f"{call.path} takes {', '.join(sorted(way.handlers))}.")
+        await way.handlers[method](call, parts)
+
+    def _find(self, path: str) -> tuple[Way, Mapping[str, str]] | None:
         for way in self._ways:
-            parts = way.fits(call.path)
+            parts = way.fits(path)
             if parts is not None:
-                if method not in way.handlers:
-                    taken = ", ".join(sorted(way.handlers))
-                    raise MethodNotAllowed(f"{call.path} takes {taken}.")
-                await way.handlers[method](call, parts)
-                return
-        await self._access.who(call, "pull" if method == "GET" else "push")
-        raise NotFound()
+                return way, parts
+        return None
+
+
+def _method(call: Call) -> str:
+    """A head comes of a GET as well."""
+    return "GET" if call.method == "HEAD" else call.method
 
 
 class Query:
