@@ -78,6 +78,14 @@ def show_bytes(count: float) -> str:
     raise AssertionError("unreachable")
 
 
+def show_parameters(count: int) -> str:
+    """Parameters as they are spoken of: '135 M', '8.19 B', '1.03 T'."""
+    power, unit = next(
+        (pair for pair in ((1e12, "T"), (1e9, "B"), (1e6, "M")) if count >= pair[0]), (1.0, "")
+    )
+    return f"{count / power:.3g} {unit}".strip()
+
+
 def show_duration(seconds: float) -> str:
     """Seconds as a person says them: '420 ms', '3.2 s', '4 min 10 s', '2 h 05 min'."""
     if seconds < 0.9995:  # beyond it rounds to 1000 ms

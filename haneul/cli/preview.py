@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from haneul.base.config import Config
 from haneul.base.errors import BrokenFile, HaneulError, ModelNotFound, NotEnoughMemory
 from haneul.base.gguf import read_header
-from haneul.base.units import NANO, show_bytes
+from haneul.base.units import NANO, show_bytes, show_parameters
 from haneul.chips.cost import Price, TokenPrice
 from haneul.chips.estimate import exactly
 from haneul.chips.estimate import show as shown
@@ -214,8 +214,8 @@ def _lines(seen: Look) -> Iterator[tuple[str, str]]:
 def _forecast(seen: Look, here: Outlook) -> Iterator[tuple[str, str]]:
     shape = seen.model.shape
     if shape is not None:
-        active = f", {_count(shape.active_parameters)} active" if shape.experts else ""
-        yield "weights", f"{_count(shape.parameters)}{active}, {shape.quantisation}"
+        active = f", {show_parameters(shape.active_parameters)} active" if shape.experts else ""
+        yield "weights", f"{show_parameters(shape.parameters)}{active}, {shape.quantisation}"
         yield "context", f"{here.context_tokens:,} of {shape.context_tokens:,} tokens"
     yield "fits", f"{here.fit.reason}"
     decode, prefill = here.speed.decode, here.speed.prefill
@@ -224,12 +224,6 @@ def _forecast(seen: Look, here: Outlook) -> Iterator[tuple[str, str]]:
     yield "price", _price(here.price)
     for other in seen.alternatives:
         yield "instead", _alternative(other)
-
-
-def _count(parameters: int) -> str:
-    """Billions or millions of parameters."""
-    is_large = parameters >= 1e9
-    return f"{parameters / 1e9:.3g} B" if is_large else f"{parameters / 1e6:.3g} M"
 
 
 def _licence(terms: Licence) -> str:

@@ -8,7 +8,7 @@ import click
 from msgspec.structs import replace
 
 from haneul.base import places
-from haneul.base.units import show_bytes
+from haneul.base.units import show_bytes, show_parameters
 from haneul.chips.chip import Chip
 from haneul.chips.detect import detect
 from haneul.chips.estimate import show
@@ -92,8 +92,9 @@ def _roomiest() -> Chip:
 
 def _parameters(entry: Entry) -> str:
     shape = entry.shape
-    whole = f"{shape.parameters / 1e9:.3g} B"
-    return f"{whole}, {shape.active_parameters / 1e9:.3g} B active" if shape.experts else whole
+    whole = show_parameters(shape.parameters)
+    active = show_parameters(shape.active_parameters)
+    return f"{whole}, {active} active" if shape.experts else whole
 
 
 def _cells(hit: Hit) -> tuple[str, ...]:
