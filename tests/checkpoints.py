@@ -408,14 +408,15 @@ def _write_parts(folder: Path, weights: dict[str, Array], dtype: str, parts: int
 def write_safetensors(path: Path, weights: dict[str, Array], dtype: str) -> None:
     """A safetensors file; the numbers must be of that kind already."""
     head: dict[str, Any] = {}
-    body = b""
+    end, size = 0, {"BF16": 2, "F16": 2, "F32": 4}[dtype]
     for name, array in weights.items():
-        data = _bytes(array, dtype)
-        place = [len(body), len(body) + len(data)]
+        place = [end, end := end + array.size * size]
         head[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": place}
-        body += data
     text = json.dumps(head).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + body)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for array in weights.values():
+            file.write(_bytes(array, dtype))
 
 
 def _as(array: Array, dtype: str) -> Array:
