@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from haneul.cli import derive, gc, preview, push, revisions, search
+from haneul.cli import check, derive, gc, preview, push, revisions, search
 
 models = click.Group(
     "models",
@@ -13,6 +13,7 @@ models = click.Group(
         search.find,
         search.info,
         preview.show,
+        check.check,
         revisions.revisions,
         revisions.alias,
         revisions.withdraw,
