@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,8 +17,12 @@ from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.progress import PullProgress
 from haneul.cli.show import console, print_json, print_table
 from haneul.models import catalogue, hub
+from haneul.models.blobs import Blobs
+from haneul.models.manifest import read
 from haneul.store import models as queries
+from haneul.store.database import Database
 from haneul.store.models import ModelRow
+from haneul.store.revisions import RevisionRow
 
 
 def pull_row(model: str) -> ModelRow:
@@ -41,17 +46,21 @@ def pull_row(model: str) -> ModelRow:
 @json_option
 def ls(is_all: bool, as_json: bool) -> None:
     """Lists the models on this machine."""
-    rows = database(config()).run(queries.every)
-    here = {row.name for row in rows}
+    settings = config()
+    store, blobs = database(settings), Blobs(places.blobs(settings.home))
+    rows, kept = store.run(queries.every), store.run(hub.unserved, blobs)
+    here = {row.name for row in rows} | {row.model for row in kept}
     entries = [entry for entry in catalogue.load().entries if is_all and entry.name not in here]
     if as_json:
         rest = [{"name": entry.name, "size": entry.size} for entry in entries]
-        print_json({"models": [_facts(row) for row in rows], "catalogue": rest})
+        models = [_facts(row) for row in rows]
+        print_json({"models": models, "kept": kept, "catalogue": rest})
         return
     print_table(
         ("NAME", ">SIZE", "WEIGHTS", "LICENCE", "SOURCE", "PULLED"),
         [
             *(_row(row) for row in rows),
+            *(_kept(row) for row in kept),
             *(
                 (
                     entry.name,
@@ -76,15 +85,26 @@ def rm(model: str, as_json: bool) -> None:
     settings = config()
     store = database(settings)
     row = store.run(queries.get, model) or store.run(queries.get, hub.name_of(model))
-    if row is None:
-        raise NotFound(f"there is no model '{model}' here")
-    unused = store.run(hub.forget, row, actor())
-    if unused:
-        hub.remove_files(row, unused, settings.home)
-    if as_json:
-        print_json({"removed": row.name, "digest": row.digest})
+    if row is not None:
+        name, digest = row.name, row.digest
+        unused = store.run(hub.forget, row, actor())
     else:
-        click.echo(f"Removed {row.name}.")
+        kept = _unserved(store, hub.name_of(model), settings.home)
+        name, digest = kept.model, kept.digest
+        unused = store.run(hub.forget_unserved, kept, actor())
+    if unused:
+        hub.remove_files(digest, unused, settings.home)
+    if as_json:
+        print_json({"removed": name, "digest": digest})
+    else:
+        click.echo(f"Removed {name}.")
+
+
+def _unserved(store: Database, name: str, home: Path) -> RevisionRow:
+    for row in store.run(hub.unserved, Blobs(places.blobs(home))):
+        if row.model == name:
+            return row
+    raise NotFound(f"there is no model '{name}' here")
 
 
 def _facts(row: ModelRow) -> dict[str, Any]:
@@ -100,3 +120,10 @@ def _row(row: ModelRow) -> tuple[str, ...]:
         row.source,
         show_time(row.pulled_us),
     )
+
+
+def _kept(row: RevisionRow) -> tuple[str, ...]:
+    """What no engine here reads; its files may be converted and shared."""
+    format = read(row.manifest).format
+    size, since = show_bytes(row.bytes), show_time(row.created_us)
+    return row.model, size, format, row.licence or "unknown", row.source, since

@@ -99,7 +99,11 @@ def _ref(folder: Path, name: str) -> str:
 
 
 def _listing(folder: Path, source: str, revision: str) -> Listing | None:
-    if not folder.is_dir():
+    """The files below a folder; None where there is none that may be read."""
+    try:
+        if not folder.is_dir():
+            return None
+    except OSError:
         return None
     files, parts = [], {}
     for path in _files(folder, DEPTH_MAX):
@@ -109,7 +113,7 @@ def _listing(folder: Path, source: str, revision: str) -> Listing | None:
         name = path.relative_to(folder).as_posix()
         blob = _blob_name(path)
         files.append(Listed(name, size, blob))
-        parts[name] = Part(path=path, bytes=0)
+        parts[name] = Part(path=path.resolve(), bytes=0)  # a link to a link would lead nowhere
         if len(files) >= FILES_MAX:
             break
     return Listing(source=source, revision=revision, files=tuple(files), parts=parts)

@@ -201,7 +201,7 @@ def _served_template(row: ModelRow) -> str | None:
 
 def _shape(pulled: Pulled, blobs: Blobs) -> Shape | None:
     """What a configuration says of safetensors, if it is one that a plan can be made of."""
-    from haneul.models.config_shape import shape_of_config
+    from haneul.models.config_shape import shape_of_config  # as the above: with a pull only
 
     raw = _content(pulled.manifest, "config.json", blobs)
     try:
@@ -231,38 +231,61 @@ def _facts(row: ModelRow) -> dict[str, Any]:
     return {name: getattr(row, name) for name in ("digest", "bytes", "source", "licence", "path")}
 
 
+def unserved(connection: Connection, blobs: Blobs) -> list[RevisionRow]:
+    """The newest revision of each model that is here and that no engine reads."""
+    found: dict[str, RevisionRow] = {}
+    for revision in revision_queries.every(connection):
+        files = read(revision.manifest)
+        is_here = all(blobs.size(file.sha256) is not None for file in files.weights)
+        if files.format != "gguf" and is_here and revision.withdrawn_us is None:
+            found.setdefault(revision.model, revision)
+    return sorted(found.values(), key=lambda revision: revision.model)
+
+
 def forget(connection: Connection, row: ModelRow, actor: Who) -> tuple[str, ...]:
-    """Removes a name; the digests of its files that no other model needs.
+    """Removes a name; the digests of its files, of older revisions too, that none else needs."""
+    queries.remove(connection, row.name, now_us())
+    was = _facts(row)
+    audit.note(connection, actor, "model.remove", row.name, row.digest, before=was)
+    own = [read(each.manifest) for each in revision_queries.of_model(connection, row.name)]
+    mine = [file for files in own if files.format == "gguf" for file in files.files]
+    return _needless(connection, row.name, mine or [File("", row.digest, row.bytes)])
+
+
+def forget_unserved(connection: Connection, row: RevisionRow, actor: Who) -> tuple[str, ...]:
+    """The same of a model that no engine reads: its revision stays known, without its files."""
+    was = {"digest": row.digest, "bytes": row.bytes, "source": row.source, "licence": row.licence}
+    audit.note(connection, actor, "model.remove", row.model, row.digest, before=was)
+    return _needless(connection, row.model, read(row.manifest).files)
+
+
+def _needless(connection: Connection, name: str, mine: Sequence[File]) -> tuple[str, ...]:
+    """The files' digests without those that another model needs.
 
     Needed are the files of every revision of a model that is served under some name, and those of
     safetensors, which are kept without being served.
     """
-    queries.remove(connection, row.name, now_us())
-    was = _facts(row)
-    audit.note(connection, actor, "model.remove", row.name, row.digest, before=was)
     rows = queries.every(connection)
     known = revision_queries.every(connection)
     served = {other.revision for other in rows}
-    live = {revision.model for revision in known if revision.id in served} - {row.name}
+    live = {revision.model for revision in known if revision.id in served} - {name}
     held = {other.digest for other in rows}
     for revision in known:
         files = read(revision.manifest)
-        is_kept = files.format != "gguf" and revision.model != row.name
+        is_kept = files.format != "gguf" and revision.model != name
         if revision.model in live or revision.id in served or is_kept:
             held |= {file.sha256 for file in files.files}
-    own = revision_queries.get(connection, row.name, row.revision) if row.revision else None
-    mine = read(own.manifest).files if own else (File("", row.digest, row.bytes),)
     return tuple(sorted({file.sha256 for file in mine} - held))
 
 
-def remove_files(row: ModelRow, digests: Sequence[str], home: Path) -> None:
-    """Removes the files with these digests, and those that were made of the model."""
+def remove_files(digest: str, unused: Sequence[str], home: Path) -> None:
+    """Removes the unused files of a model with that digest, and what was made of it here."""
     blobs = Blobs(places.blobs(home))
-    for digest in digests:
+    for each in unused:
         with suppress(NotFound):
-            blobs.remove(digest)
-    shutil.rmtree(blobs.revisions / row.digest, ignore_errors=True)
-    for path in places.derived(home).glob(f"{row.digest}.*"):
+            blobs.remove(each)
+    shutil.rmtree(blobs.revisions / digest, ignore_errors=True)
+    for path in places.derived(home).glob(f"{digest}.*"):
         path.unlink(missing_ok=True)
 
 

@@ -23,6 +23,7 @@ from haneul.models.reference import Reference
 # Of these a loader may take the name of a class to import from the repository.
 CONFIGURATIONS = ("config.json", "_config.json")
 CONFIGURATION_MAX_BYTES = 16 << 20
+CONFIGURATIONS_MAX = 64  # a model has ten at most
 
 
 class Listing(Struct, frozen=True, kw_only=True):
@@ -50,9 +51,13 @@ async def offer_of(listing: Listing, reference: Reference, fetcher: Fetcher) -> 
         )
         for file in choice.files
     }
+    paths = [path for path in offered if path.endswith(CONFIGURATIONS)]
+    if len(paths) > CONFIGURATIONS_MAX:
+        raise FetchFailed(f"{reference.name} has {len(paths)} configurations, which is no model.")
     notes = []
-    for path in [path for path in offered if path.endswith(CONFIGURATIONS)]:
-        offered[path], dropped = await _cleaned(offered[path], fetcher)
+    cleaned = await asyncio.gather(*(_cleaned(offered[path], fetcher) for path in paths))
+    for path, (file, dropped) in zip(paths, cleaned, strict=True):
+        offered[path] = file
         notes += [LeftOut(f"{path}: {name}", "it would load code") for name in dropped]
     return Offer(
         source=listing.source,

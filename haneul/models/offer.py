@@ -77,14 +77,3 @@ class Offer(Struct, frozen=True, kw_only=True):
         """Bytes of all files together; None where the source does not say one of them."""
         sizes = [file.bytes for file in self.files if file.bytes is not None]
         return sum(sizes) if len(sizes) == len(self.files) else None
-
-    # Of an offer of one file, whose parts are joined: what assembling it reads.
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The parts of the one file."""
-        return self.files[0].parts
-
-    @property
-    def sha256(self) -> str:
-        """The hash of the one file."""
-        return self.files[0].sha256 if len(self.files) == 1 else ""

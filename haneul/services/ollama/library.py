@@ -197,7 +197,7 @@ class Library:
         unused = await self._database.call(hub.forget, row, actor_of(call, key))
         await self._refresh()  # which ends its engine
         if unused:
-            await asyncio.to_thread(hub.remove_files, row, unused, self._gateway.config.home)
+            await asyncio.to_thread(hub.remove_files, row.digest, unused, self._gateway.config.home)
         await call.answer(200, b"", JSON)
 
     async def _here(self, key: Key, name: str, param: str) -> ModelRow:

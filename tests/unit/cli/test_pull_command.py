@@ -108,6 +108,10 @@ def test_safetensors_are_pulled_and_the_way_on_is_named(run):
     told = run("pull hf:org/tensors").stdout
     assert "haneul models convert hf:org/tensors" in told
     assert "safetensors" in run("models show hf:org/tensors").stdout
+    assert "hf:org/tensors" in run("ls").stdout
+    assert "Removed hf:org/tensors" in run("rm hf:org/tensors").stdout
+    assert "hf:org/tensors" not in run("ls").stdout
+    assert "there is no model" in run("rm hf:org/tensors", code=1).stderr
 
 
 def test_nonsense_and_nobody_are_said_in_one_line(run):

@@ -8,6 +8,7 @@ import pytest
 from haneul.base.errors import CommandError
 from haneul.models import hub as models
 from haneul.models import manifest, revisions
+from haneul.models.blobs import Blobs
 from haneul.store import audit
 from haneul.store import models as queries
 from haneul.store import revisions as revision_queries
@@ -121,8 +122,22 @@ async def test_safetensors_are_kept_as_a_revision_and_not_served(
     assert database.run(queries.get, "hf:org/t") is None
     files = manifest.read(brought.revision.manifest)
     assert [file.path for file in files.files] == ["config.json", "model.safetensors"]
+    blobs = Blobs(tmp_path / "home" / "models")
+    assert database.run(models.unserved, blobs) == [brought.revision]
     with pytest.raises(CommandError, match="haneul models convert hf:org/t"):
         await models.ensure("hf:org/t", database=database, folder=tmp_path / "home" / "models")
+
+
+async def test_unserved_model_is_removed_and_can_come_again(repository, bring, database, tmp_path):
+    weights = safetensors_bytes({"w": ("F32", [4])})
+    repository("t", **{"model.safetensors": weights, "tokenizer.json": b"{}"})
+    brought = await bring("hf:org/t")
+    unused = database.run(models.forget_unserved, brought.revision, "test")
+    models.remove_files(brought.revision.digest, unused, tmp_path / "home")
+    assert list((tmp_path / "home" / "models" / "blobs").iterdir()) == []
+    assert database.run(models.unserved, Blobs(tmp_path / "home" / "models")) == []
+    assert (await bring("hf:org/t")).revision == brought.revision
+    assert len(list((tmp_path / "home" / "models" / "blobs").iterdir())) == 2
 
 
 async def test_split_model_is_served_by_its_first_part_and_removed_whole(
@@ -142,7 +157,7 @@ async def test_split_model_is_served_by_its_first_part_and_removed_whole(
     assert await models.ensure("hf:org/s", database=database, folder=folder) == brought.row
     unused = database.run(models.forget, brought.row, "test")
     assert len(unused) == 2
-    models.remove_files(brought.row, unused, tmp_path / "home")
+    models.remove_files(brought.row.digest, unused, tmp_path / "home")
     assert list((folder / "blobs").iterdir()) == []
     assert list((folder / "revisions").iterdir()) == []
 
@@ -167,3 +182,6 @@ async def test_file_of_an_older_revision_stays_while_its_model_is_served(
     other = await bring("hf:org/n")
     assert other.row.digest == old.row.digest
     assert database.run(models.forget, other.row, "test") == ()
+    newest = database.run(queries.get, "hf:org/m")
+    unused = database.run(models.forget, newest, "test")
+    assert set(unused) == {old.row.digest, newest.digest}

@@ -200,7 +200,7 @@ async def test_file_in_the_clients_cache_is_not_downloaded_and_the_cache_stays_a
 
 
 async def test_cache_serves_when_the_hub_cannot_be_reached_or_may_not_be_asked(
-    hub, cached, asking, model
+    hub, cached, asking, model, fetcher, blobs
 ):
     environ = cached()
     for away in ({"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}):
@@ -208,6 +208,10 @@ async def test_cache_serves_when_the_hub_cannot_be_reached_or_may_not_be_asked(
         assert offer.files[0].sha256 == model.sha256
         assert offer.files[0].parts[0].path.read_bytes() == model.data
         assert offer.source == "Hugging Face's cache"
+    environ = {**hub.environ, **environ, "HF_HUB_OFFLINE": "1"}
+    pulled = await pull(parse("hf:org/repo"), blobs=blobs, fetcher=fetcher, environ=environ)
+    assert not pulled.path.is_symlink()
+    assert pulled.path.read_bytes() == model.data
 
 
 async def test_older_state_in_the_cache_is_not_taken_for_the_present_one(hub, cached, asking):
