@@ -1,4 +1,6 @@
-"""Writes a deterministic llama model of random weights, about 0.5 MB: `tiny_gguf.py OUT [SEED]`.
+"""Writes a deterministic llama model of random weights, about 0.5 MB.
+
+`tiny_gguf.py OUT [SEED [N]]`; with N in files of N tensors each, as engines take them.
 
 For the protocol, concurrency, counting and faults; its text is meaningless on purpose. The
 vocabulary is 256 bytes, ChatML's specials and a few merges; the template knows tools. One residual
@@ -59,12 +61,12 @@ def byte_letters() -> list[str]:
     return [letters[byte] for byte in range(256)]
 
 
-def write(path: str, seed: int = 7) -> None:
-    """Writes the model; the same seed gives the same bytes."""
+def write(path: str, seed: int = 7, tensors_a_part: int = 0) -> None:
+    """Writes the model; the same seed gives the same bytes. In parts, when told how large."""
     random = np.random.default_rng(seed)
     letters = byte_letters()
     tokens = [*SPECIALS, *letters, *PAIRS]
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, "llama", split_max_tensors=tensors_a_part)
     _describe(writer, tokens)
 
     def matrix(*shape: int, scale: float) -> np.ndarray:
@@ -125,4 +127,4 @@ def _describe(writer: gguf.GGUFWriter, tokens: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    write(sys.argv[1], *(int(seed) for seed in sys.argv[2:3]))
+    write(sys.argv[1], *(int(number) for number in sys.argv[2:4]))
