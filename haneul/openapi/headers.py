@@ -106,6 +106,10 @@ TAKEN = (
         text="Beside it: the entity tag that the part is to belong to; of another the whole file "
         "comes.",
     ),
+    Header(
+        name="user-agent",
+        text="Of the hub's uploads: Hugging Face's clients before 1.0 are told ids, not addresses.",
+    ),
     Header(name="host", text="On loopback only loopback's own names are answered."),
     Header(name="x-forwarded-proto", text="`https` makes the page's cookie `Secure`."),
     Header(name="x-forwarded-for", text="Kept in the audit as where an act came from."),
