@@ -16,7 +16,7 @@ from haneul.chips.estimate import show
 from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.progress import PullProgress
 from haneul.cli.show import console, print_json, print_table
-from haneul.models import catalogue, hub
+from haneul.models import catalogue, hub, removal
 from haneul.models.blobs import Blobs
 from haneul.models.manifest import read
 from haneul.store import models as queries
@@ -48,7 +48,7 @@ def ls(is_all: bool, as_json: bool) -> None:
     """Lists the models on this machine."""
     settings = config()
     store, blobs = database(settings), Blobs(places.blobs(settings.home))
-    rows, kept = store.run(queries.every), store.run(hub.unserved, blobs)
+    rows, kept = store.run(queries.every), store.run(removal.unserved, blobs)
     here = {row.name for row in rows} | {row.model for row in kept}
     entries = [entry for entry in catalogue.load().entries if is_all and entry.name not in here]
     if as_json:
@@ -87,13 +87,13 @@ def rm(model: str, as_json: bool) -> None:
     row = store.run(queries.get, model) or store.run(queries.get, hub.name_of(model))
     if row is not None:
         name, digest = row.name, row.digest
-        unused = store.run(hub.forget, row, actor())
+        unused = store.run(removal.forget, row, actor())
     else:
         kept = _unserved(store, hub.name_of(model), settings.home)
         name, digest = kept.model, kept.digest
-        unused = store.run(hub.forget_unserved, kept, actor())
+        unused = store.run(removal.forget_unserved, kept, actor())
     if unused:
-        hub.remove_files(digest, unused, settings.home)
+        removal.remove_files(digest, unused, settings.home)
     if as_json:
         print_json({"removed": name, "digest": digest})
     else:
@@ -101,7 +101,7 @@ def rm(model: str, as_json: bool) -> None:
 
 
 def _unserved(store: Database, name: str, home: Path) -> RevisionRow:
-    for row in store.run(hub.unserved, Blobs(places.blobs(home))):
+    for row in store.run(removal.unserved, Blobs(places.blobs(home))):
         if row.model == name:
             return row
     raise NotFound(f"there is no model '{name}' here")

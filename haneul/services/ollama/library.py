@@ -14,7 +14,7 @@ from haneul.base import places
 from haneul.base.errors import BadRequest, Conflict, NotAllowed, UnsupportedValue
 from haneul.base.gguf import read_header
 from haneul.base.units import now_us
-from haneul.models import hub
+from haneul.models import hub, removal
 from haneul.models.progress import Progress
 from haneul.models.reference import parse
 from haneul.services import strict
@@ -194,10 +194,11 @@ class Library:
         key = await self._admin(call)
         asked = strict.read(await _body(call), _deletes)
         row = await self._here(key, _named(asked.model or asked.name), "model")
-        unused = await self._database.call(hub.forget, row, actor_of(call, key))
+        unused = await self._database.call(removal.forget, row, actor_of(call, key))
         await self._refresh()  # which ends its engine
         if unused:
-            await asyncio.to_thread(hub.remove_files, row.digest, unused, self._gateway.config.home)
+            home = self._gateway.config.home
+            await asyncio.to_thread(removal.remove_files, row.digest, unused, home)
         await call.answer(200, b"", JSON)
 
     async def _here(self, key: Key, name: str, param: str) -> ModelRow:

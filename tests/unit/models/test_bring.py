@@ -7,7 +7,7 @@ import pytest
 
 from haneul.base.errors import CommandError
 from haneul.models import hub as models
-from haneul.models import manifest, revisions
+from haneul.models import manifest, removal, revisions
 from haneul.models.blobs import Blobs
 from haneul.store import audit
 from haneul.store import models as queries
@@ -123,7 +123,7 @@ async def test_safetensors_are_kept_as_a_revision_and_not_served(
     files = manifest.read(brought.revision.manifest)
     assert [file.path for file in files.files] == ["config.json", "model.safetensors"]
     blobs = Blobs(tmp_path / "home" / "models")
-    assert database.run(models.unserved, blobs) == [brought.revision]
+    assert database.run(removal.unserved, blobs) == [brought.revision]
     with pytest.raises(CommandError, match="haneul models convert hf:org/t"):
         await models.ensure("hf:org/t", database=database, folder=tmp_path / "home" / "models")
 
@@ -132,10 +132,10 @@ async def test_unserved_model_is_removed_and_can_come_again(repository, bring, d
     weights = safetensors_bytes({"w": ("F32", [4])})
     repository("t", **{"model.safetensors": weights, "tokenizer.json": b"{}"})
     brought = await bring("hf:org/t")
-    unused = database.run(models.forget_unserved, brought.revision, "test")
-    models.remove_files(brought.revision.digest, unused, tmp_path / "home")
+    unused = database.run(removal.forget_unserved, brought.revision, "test")
+    removal.remove_files(brought.revision.digest, unused, tmp_path / "home")
     assert list((tmp_path / "home" / "models" / "blobs").iterdir()) == []
-    assert database.run(models.unserved, Blobs(tmp_path / "home" / "models")) == []
+    assert database.run(removal.unserved, Blobs(tmp_path / "home" / "models")) == []
     assert (await bring("hf:org/t")).revision == brought.revision
     assert len(list((tmp_path / "home" / "models" / "blobs").iterdir())) == 2
 
@@ -155,9 +155,9 @@ async def test_split_model_is_served_by_its_first_part_and_removed_whole(
     assert brought.row.bytes == len(first) + len(second)
     folder = tmp_path / "home" / "models"
     assert await models.ensure("hf:org/s", database=database, folder=folder) == brought.row
-    unused = database.run(models.forget, brought.row, "test")
+    unused = database.run(removal.forget, brought.row, "test")
     assert len(unused) == 2
-    models.remove_files(brought.row.digest, unused, tmp_path / "home")
+    removal.remove_files(brought.row.digest, unused, tmp_path / "home")
     assert list((folder / "blobs").iterdir()) == []
     assert list((folder / "revisions").iterdir()) == []
 
@@ -167,8 +167,8 @@ async def test_file_goes_with_the_last_model_that_needs_it(repository, bring, da
     repository("n", **{"n-Q4_K_M.gguf": tiny()})
     first, second = await bring("hf:org/m"), await bring("hf:org/n")
     assert first.row.digest == second.row.digest
-    assert database.run(models.forget, first.row, "test") == ()
-    assert database.run(models.forget, second.row, "test") == (second.row.digest,)
+    assert database.run(removal.forget, first.row, "test") == ()
+    assert database.run(removal.forget, second.row, "test") == (second.row.digest,)
 
 
 async def test_file_of_an_older_revision_stays_while_its_model_is_served(
@@ -181,7 +181,7 @@ async def test_file_of_an_older_revision_stays_while_its_model_is_served(
     repository("n", **{"n-Q4_K_M.gguf": tiny()})
     other = await bring("hf:org/n")
     assert other.row.digest == old.row.digest
-    assert database.run(models.forget, other.row, "test") == ()
+    assert database.run(removal.forget, other.row, "test") == ()
     newest = database.run(queries.get, "hf:org/m")
-    unused = database.run(models.forget, newest, "test")
+    unused = database.run(removal.forget, newest, "test")
     assert set(unused) == {old.row.digest, newest.digest}
