@@ -23,6 +23,7 @@ from haneul.store.migrate import migrate
 
 T = TypeVar("T")
 BUSY_MS = 10_000  # how long SQLite waits for another writer
+CACHE_KIB = 512  # of each connection; what is beyond it the system's cache of files has
 READING = "haneul_reading"
 AWAY = (OperationalError, InterfaceError, PoolTimeoutError)  # locked, full or unreachable
 
@@ -129,6 +130,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         "foreign_keys=ON",
         "secure_delete=ON",  # what clients delete is overwritten
         f"busy_timeout={BUSY_MS}",
+        f"cache_size=-{CACHE_KIB}",
     ):
         connection.execute(f"PRAGMA {pragma}")
 
