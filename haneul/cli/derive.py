@@ -55,18 +55,19 @@ def quantize(
     matrix = importance if importance in ("", "measure") else Path(importance)  # type: ignore[assignment]
     if isinstance(matrix, Path) and not matrix.is_file():
         raise BadRequest(f"There is no file {matrix.name}.")
-    _show(
-        lambda kitchen: make.quantize(
+
+    async def work(kitchen: Kitchen) -> Child:
+        return await make.quantize(
             kitchen,
-            model,
+            await _brought(kitchen, model),
             type,
             name=name,
             importance=matrix,
             is_lossy_allowed=from_lossy,
             is_measured=not no_measure,
-        ),
-        as_json=as_json,
-    )
+        )
+
+    _show(work, as_json=as_json)
 
 
 @command("merge", example="haneul models merge qwen3:0.6b dates.gguf")

@@ -30,6 +30,7 @@ from haneul.models.manifest import File, manifest, read
 from haneul.models.quality import Measures
 from haneul.models.revisions import Facts
 from haneul.models.shape import shape_of
+from haneul.store import revisions as queries
 from haneul.store.audit import Who
 from haneul.store.database import Database
 from haneul.store.models import ModelRow
@@ -176,9 +177,7 @@ async def convert(
     return await _finish(kitchen, row, parent, made, tuple(warnings), is_measured=is_measured)
 
 
-async def measure(
-    kitchen: Kitchen, child_row: RevisionRow, parent_row: RevisionRow, *, proven_tokens: int = 0
-) -> Measures:
+async def measure(kitchen: Kitchen, child_row: RevisionRow, parent_row: RevisionRow) -> Measures:
     """Measures a child against its parent and notes it. Raises CommandError with the reason.
 
     A parent in safetensors runs on no kernel here: of its conversion it is noted that nothing was
@@ -193,11 +192,22 @@ async def measure(
     is_converted = one.manifest.format == "safetensors"
     against = path if is_converted else await asyncio.to_thread(parents.runnable, one, blobs)
     loss = await compare(kitchen, against, path)
-    found = (
-        losses.kept(loss, proven_tokens=proven_tokens) if is_converted else losses.measures(loss)
-    )
+    found = losses.measures(loss)
+    if is_converted:
+        proven = await kitchen.database.call(_proven_tokens, child_row, parent_row)
+        found = losses.kept(loss, proven_tokens=proven)
     await kitchen.database.call(revisions.measured, child_row.id, parent_row.id, loss.suite, found)
     return found
+
+
+def _proven_tokens(connection: Connection, row: RevisionRow, parent: RevisionRow) -> int:
+    """Of how many tokens a conversion proved that they are cut alike. Raises BadRequest."""
+    for edge in queries.parents(connection, row.id):
+        if edge.parent == parent.id and edge.relation == "converted":
+            return int(msgspec.json.decode(edge.recipe).get("proven_tokens", 0))
+    raise BadRequest(
+        f"{revisions.named(parent)} is safetensors, which no kernel here runs: compare with a GGUF."
+    )
 
 
 async def compare(kitchen: Kitchen, parent: Path, child_path: Path, *, adapter: str = "") -> Loss:
@@ -330,7 +340,7 @@ async def _finish(
 ) -> Child:
     if not is_measured:
         return Child(revision=row, made=made, measures=None, row=None, warnings=warnings)
-    found = await measure(kitchen, row, parent.row, proven_tokens=made.proven_tokens)
+    found = await measure(kitchen, row, parent.row)
     served = await kitchen.database.call(serving.serve, row, kitchen.blobs)
     return Child(revision=row, made=made, measures=found, row=served, warnings=warnings)
 

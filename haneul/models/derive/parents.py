@@ -11,6 +11,7 @@ from haneul.base.errors import BadRequest, ModelNotFound, NotAllowed
 from haneul.models import licences, revisions
 from haneul.models.blobs import Blobs
 from haneul.models.manifest import Format, Manifest, read
+from haneul.store import revisions as queries
 from haneul.store.revisions import RevisionRow
 
 
@@ -23,12 +24,12 @@ class Parent(Struct, frozen=True, kw_only=True):
 
 
 def find(connection: Connection, text: str, *, wanted: Format) -> Parent:
-    """The revision that NAME, NAME@ALIAS or NAME@ID means.
+    """The revision that NAME, NAME@ALIAS or NAME@ID means; of a name alone one in that format.
 
     Raises ModelNotFound, NotAllowed for a licence that forbids derivatives or a withdrawn one,
     BadRequest for files of another kind.
     """
-    row = revisions.resolve(connection, text)
+    row = _newest(connection, text, revisions.resolve(connection, text), wanted)
     if row.withdrawn_us is not None:
         why = row.reason or "no reason given"
         raise NotAllowed(f"{revisions.named(row)} was withdrawn: {why}.")
@@ -60,3 +61,15 @@ def runnable(parent: Parent, blobs: Blobs) -> Path:
     if len(paths) == 1:
         return paths[0]
     return blobs.lay_out(parent.manifest) / parent.manifest.weights[0].path
+
+
+def _newest(
+    connection: Connection, text: str, resolved: RevisionRow, wanted: Format
+) -> RevisionRow:
+    """The resolved one, or where the name alone was said the newest of the wanted format."""
+    if text != resolved.model or read(resolved.manifest).format == wanted:
+        return resolved
+    for row in queries.of_model(connection, text):
+        if row.withdrawn_us is None and read(row.manifest).format == wanted:
+            return row
+    return resolved
