@@ -30,6 +30,7 @@ BATCH_GAIN = 1.5  # of decoding several streams together over one, at the least
 # Streams, tokens of an answer, tokens of an answer behind a shared beginning: from full to least.
 SIZES = ((8, 32, 24), (6, 24, 16), (4, 24, 16), (3, 16, 12), (3, 12, 8))
 LENGTHS = (1.0, 0.5, 0.25, 0.125, 0.0625)  # of prompts; the shorter ones where nothing else helps
+STRETCH = 2.0  # times the wanted time, before prompts are shortened
 ROOM = 0.9  # of the context for a prompt and its answer, as texts differ in tokens a word
 
 
@@ -174,6 +175,7 @@ async def fitting_load(client: Client, *, context_tokens: int, round_s: float) -
 def fitted(*, word_s: float, step_s: float, words_room: int, round_s: float) -> Load:
     """The largest load whose round takes at most so long, else the least.
 
+    Shorter prompts are the last resort: before them a round may take STRETCH times as long.
     `word_s`: to read a word of a prompt; `step_s`: to write a token of one stream; `words_room`:
     that the context holds.
     """
@@ -181,7 +183,8 @@ def fitted(*, word_s: float, step_s: float, words_room: int, round_s: float) -> 
     held = [load for load in loads if load.prompt_words_most <= words_room] or loads[-1:]
     for load in held:
         expected_s = word_s * load.read_words + step_s * load.decode_steps(BATCH_GAIN)
-        if expected_s <= round_s:
+        is_least = load.streams == SIZES[-1][0] and load.answer_tokens == SIZES[-1][1]
+        if expected_s <= round_s * (STRETCH if is_least else 1):
             return load
     return held[-1]
 
