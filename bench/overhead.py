@@ -4,7 +4,7 @@ Two parts. Real: the embedded engine on a model of random weights, asked straigh
 gateway in turn. Isolated: a mock engine that costs next to nothing behind haneul and behind its
 peers (nginx, a bare relay in Python, vllm-router, sglang-router; --large for LiteLLM and Portkey),
 so that what is measured is the gateway. Everything on loopback, with keys, budgets, rates and the
-ledger on. About three minutes.
+ledger on. About five minutes.
 """
 
 from __future__ import annotations
