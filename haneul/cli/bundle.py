@@ -195,7 +195,9 @@ def trust(key: str | None, name: str | None, is_gone: bool, as_json: bool) -> No
         raise BadRequest("Say --name NAME to trust a key, or --remove.")
     changed = keys.distrust(folder, key) if is_gone else keys.trust(folder, key, name or "")
     action = "bundle.distrust" if is_gone else "bundle.trust"
-    database(settings).run(lambda c: audit.note(c, actor(), action, changed.key, changed.name))
+    database(settings).run(
+        lambda c: audit.note(c, actor(), action, changed.key, after={"name": changed.name})
+    )
     if as_json:
         print_json({"trusted": not is_gone, "signer": changed})
     else:

@@ -6,10 +6,13 @@ import click
 import msgspec
 
 from haneul.base.units import show_bytes
-from haneul.cli.command import command, config, database, json_option
+from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.show import print_json, print_table
 from haneul.models import gc as garbage
 from haneul.models.gc import Collected, Rubbish
+from haneul.store import audit
+
+TOLD_MAX = 100  # names of files that the audit keeps
 
 
 @command("gc", example="haneul models gc --dry-run")
@@ -27,6 +30,10 @@ def gc(is_dry: bool, is_all: bool, as_json: bool) -> None:
         is_dry=is_dry,
         broken_off_s=kept_s,
     )
+    gone = [entry.name for entry in collected.found if not entry.spared]
+    if gone and not is_dry:
+        told = {"files": gone[:TOLD_MAX], "count": len(gone), "bytes": collected.freed_bytes}
+        store.run(lambda c: audit.note(c, actor(), "model.gc", "files", after=told))
     if as_json:
         print_json(msgspec.to_builtins(collected))
     else:

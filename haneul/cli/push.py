@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from haneul.base import places
 from haneul.base.errors import CommandError, Conflict
 from haneul.base.units import show_bytes
-from haneul.cli.command import command, config, database, json_option
+from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.progress import PullProgress
 from haneul.cli.show import console, print_json
 from haneul.models import revisions
@@ -20,6 +20,7 @@ from haneul.models.blobs import Blobs
 from haneul.models.licences import licence
 from haneul.models.manifest import Manifest, read
 from haneul.services.hub.names import id_of
+from haneul.store import audit
 from haneul.store.revisions import RevisionRow
 
 KEY_MAX_CHARS = 1024
@@ -61,6 +62,10 @@ def push(model: str, target: str, key_file: str | None, as_json: bool) -> None:
                 on_progress=progress.report,
             )
         )
+    told = {"revision": row.id, "to": f"{done.hub}/{done.repository}", "commit": done.commit}
+    database(settings).run(
+        lambda c: audit.note(c, actor(), "model.push", revisions.named(row), after=told)
+    )
     if as_json:
         print_json(done)
         return

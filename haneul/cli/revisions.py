@@ -111,7 +111,8 @@ def withdraw(revision: str, reason: str, is_forced: bool, as_json: bool) -> None
         if tree.breaks and not is_forced:
             raise Conflict(f"{'; '.join(tree.breaks)}. With --anyway it is withdrawn nevertheless.")
         gone = serving.withdraw(connection, row, reason)
-        audit.note(connection, actor(), "revision.withdraw", hub.named(row), reason)
+        told = {"reason": reason, "not_served": gone, "breaks": tree.breaks}
+        audit.note(connection, actor(), "revision.withdraw", hub.named(row), after=told)
         return row, tree, gone
 
     row, tree, gone = database(config()).run(take)
