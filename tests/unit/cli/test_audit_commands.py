@@ -38,7 +38,7 @@ COMMANDS = {  # in their order: what each leaves
     "bundle trust {signer} --name ada": ["bundle.trust"],
     "models alias tiny@prod --remove": ["alias.move"],
     "rm tiny": ["model.remove"],
-    "pull {model} --json": ["revision.add", "model.pull"],
+    "pull {model} --json": ["model.pull"],
     "models withdraw tiny --reason old --anyway": ["revision.withdraw"],
     "tenants close acme": ["tenant.close"],
 }
