@@ -8,11 +8,11 @@ HfApi.model_info, HfApi.list_repo_tree, utils/_pagination.py, utils/_http.py).
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from haneul.base.errors import FetchFailed
 from haneul.models.fetch import Fetcher, Text
@@ -34,20 +34,24 @@ CODES = {
 }
 
 
+Size = Annotated[int, Meta(ge=0, le=1 << 50)]
+Commit = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
+
+
 class _Lfs(Struct):
     sha256: str = ""
     oid: str = ""  # the same, in a tree
-    size: int | None = None
+    size: Size | None = None
 
 
 class _Sibling(Struct):
     rfilename: str
-    size: int | None = None
+    size: Size | None = None
     lfs: _Lfs | None = None
 
 
 class _Model(Struct):
-    sha: str
+    sha: Commit
     siblings: list[_Sibling] = []
     card: Any = field(default=None, name="cardData")
     tags: list[str] = []
@@ -56,7 +60,7 @@ class _Model(Struct):
 class _Entry(Struct):
     path: str
     type: str
-    size: int | None = None
+    size: Size | None = None
     lfs: _Lfs | None = None
 
 

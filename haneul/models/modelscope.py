@@ -8,11 +8,11 @@ _legacy_api.py).
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from haneul.base.errors import FetchFailed
 from haneul.models.fetch import Fetcher
@@ -32,7 +32,7 @@ LICENCE_S = 0.5  # the licence is worth waiting for so long once the files are k
 class _File(Struct, rename="pascal"):
     path: str
     type: str = "blob"
-    size: int | None = None
+    size: Annotated[int, Meta(ge=0, le=1 << 50)] | None = None
     sha256: str | None = None
 
 

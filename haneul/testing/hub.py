@@ -34,6 +34,7 @@ class Faults:
 
     listing_status: int = 0  # answers every listing with this status
     listing_hangs: bool = False  # never answers a listing
+    says: bytes | None = None  # instead of a listing
     lists_no_hashes: bool = False
     lists_no_sizes: bool = False  # with the model; as some mirrors do
     page_entries: int = 1000  # of a tree, as the hub has it; then a Link to the next page
@@ -267,6 +268,8 @@ class FakeHub:
             await asyncio.sleep(3600)
         if faults.listing_status:
             raise _status(faults.listing_status)
+        if faults.says is not None:
+            raise web.HTTPOk(body=faults.says, content_type="application/json")
         return faults
 
     async def _send(

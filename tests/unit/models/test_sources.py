@@ -154,6 +154,34 @@ async def test_listing_of_modelscope_that_was_cut_is_walked_folder_by_folder(hub
     assert {file.path for file in listing.files} == names | {"z/tiny-Q8_0.gguf"}
 
 
+NONSENSE = [
+    b"",
+    b"null",
+    b"[]",
+    b"{",
+    b"[" * 100_000,
+    b'{"sha": 1}',
+    b'{"sha": "../..", "siblings": []}',
+    b'{"sha": "x", "siblings": [{"rfilename": 1}]}',
+    b'{"sha": "x", "siblings": [{"rfilename": "a.gguf", "size": -1}]}',
+    b'{"sha": "x", "siblings": [{"rfilename": "a.gguf", "size": 1e400}]}',
+    b'{"sha": "x", "siblings": [{"rfilename": "../../a.gguf", "size": 1}]}',
+    b'{"Code": 200, "Data": {"Files": [{"Path": "a.gguf", "Size": -1}]}}',
+    b'{"Code": 200, "Data": {"Files": [{"Path": "/a.gguf", "Size": 1}]}}',
+    b'{"Code": 200, "Data": 3}',
+    b'{"Code": 10990101007, "Message": "no such model", "Data": null}',
+]
+
+
+@pytest.mark.parametrize("said", NONSENSE)
+@pytest.mark.parametrize("source", ["huggingface", "modelscope"])
+async def test_nonsense_for_a_listing_is_no_offer_but_a_reason(hub, asking, source, said):
+    hub.faults[source].says = said
+    found = await asking(f"{source}:org/repo")
+    assert found.offers == []
+    assert found.said
+
+
 # caches of the hubs' own clients
 
 
