@@ -45,7 +45,9 @@ class Supply:
     ) -> None:
         if self._task is not None:
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            (came,) = await asyncio.gather(self._task, return_exceptions=True)
+            if isinstance(came, Exception) and not self._offers:
+                raise came  # no source's refusal, which are in failures: an error of ours
 
     async def __aiter__(self) -> AsyncIterator[Offer]:
         for number in itertools.count():

@@ -16,6 +16,7 @@ from haneul.models.pull import pull
 from haneul.models.race import offers
 from haneul.models.reference import parse, show
 from haneul.models.sources import Sources
+from haneul.models.supply import Supply
 from haneul.testing import repositories
 from haneul.testing.hub import FakeHub
 from haneul.testing.safetensors import safetensors_bytes
@@ -180,6 +181,15 @@ async def test_nonsense_for_a_listing_is_no_offer_but_a_reason(hub, asking, sour
     found = await asking(f"{source}:org/repo")
     assert found.offers == []
     assert found.said
+
+
+async def test_error_of_ours_is_not_taken_for_a_refusal():
+    async def ask():
+        raise RuntimeError("ours")
+
+    with pytest.raises(RuntimeError, match="ours"):
+        async with Supply([ask()], []) as supply:
+            assert [offer async for offer in supply] == []
 
 
 # caches of the hubs' own clients
