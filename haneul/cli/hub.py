@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from haneul.cli import check, derive, gc, preview, push, revisions, search
+from haneul.cli import check, derive, gc, preview, pulls, push, revisions, search
 
 models = click.Group(
     "models",
@@ -23,6 +23,7 @@ models = click.Group(
         derive.convert,
         derive.measure,
         push.push,
+        pulls.pulls,
         gc.gc,
     ],
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from haneul.store import schema
 from haneul.store.rows import all_rows
@@ -53,13 +54,25 @@ def models(connection: Connection) -> list[str]:
 
 
 def count(connection: Connection, rows: Iterable[PullRow]) -> None:
-    """Adds what was taken to what is noted."""
-    table = schema.hub.pull_count
-    for row in rows:
-        place = (table.c.model == row.model, table.c.key_id == row.key_id, table.c.day == row.day)
-        more = {"pulls": table.c.pulls + row.pulls, "bytes": table.c.bytes + row.bytes}
-        if not connection.execute(update(table).where(*place).values(**more)).rowcount:
-            connection.execute(insert(table), [msgspec.structs.asdict(row)])
+    """Adds what was taken to what is noted; several processes may do that at once."""
+    places = ("model", "key_id", "day")
+    for row in sorted(rows, key=lambda row: (row.model, row.key_id, row.day)):
+        if not _add(connection, row, places):
+            try:
+                with connection.begin_nested():
+                    connection.execute(insert(schema.hub.pull_count), [msgspec.structs.asdict(row)])
+            except IntegrityError:  # another process was first
+                _add(connection, row, places)
+
+
+def _add(connection: Connection, row: PullRow, places: tuple[str, ...]) -> bool:
+    """Whether there was something to add to."""
+    column = schema.hub.pull_count.c
+    mine = [column[name] == getattr(row, name) for name in places]
+    more = {"pulls": column.pulls + row.pulls, "bytes": column.bytes + row.bytes}
+    return (
+        connection.execute(update(schema.hub.pull_count).where(*mine).values(**more)).rowcount > 0
+    )
 
 
 def pulls(connection: Connection) -> dict[str, int]:
@@ -67,6 +80,13 @@ def pulls(connection: Connection) -> dict[str, int]:
     table = schema.hub.pull_count
     statement = select(table.c.model, func.sum(table.c.pulls)).group_by(table.c.model)
     return {model: int(number) for model, number in connection.execute(statement)}
+
+
+def every_pull(connection: Connection) -> list[PullRow]:
+    """Who took what and when, the newest days first."""
+    column = schema.hub.pull_count.c
+    newest = (column.day.desc(), column.model, column.key_id)
+    return all_rows(connection, select(schema.hub.pull_count).order_by(*newest), PullRow)
 
 
 def pulls_of(connection: Connection, model: str) -> list[PullRow]:

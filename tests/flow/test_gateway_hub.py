@@ -15,6 +15,7 @@ import pytest
 from hub_models import a_name, put_model
 
 from haneul.base.units import now_us
+from haneul.models import revisions as hub
 from haneul.services import keys, tenants
 from haneul.store import revisions, shelf
 from haneul.store.revisions import AliasRow
@@ -467,13 +468,28 @@ async def test_two_who_commit_at_once_do_not_overwrite_each_other(cloud, writer)
     assert (late.status, late.json()["code"]) == (409, "conflict")
 
 
-async def test_a_commit_to_an_alias_moves_it_and_leaves_no_other(cloud, writer):
+async def test_a_commit_to_an_alias_moves_what_serves_and_so_takes_an_admin(cloud, writer):
     repository = f"acme/{a_name()}"
     first = (await commit(cloud, writer, repository, small("m.gguf", GGUF))).json()["commitOid"]
-    nowhere = await commit(cloud, writer, repository, small("LICENSE", b"x"), branch="prod")
+    admin = (await cloud.make_key(scopes=("pull", "push", "admin"))).secret
+    nowhere = await commit(cloud, admin, repository, small("LICENSE", b"x"), branch="prod")
     assert nowhere.status == 404
+
+    def point(connection):
+        row = revisions.of_model(connection, repository)[0]
+        hub.point(connection, repository, "prod", row, actor="test")
+
+    await cloud.cloud.database.call(point)
+    refused = await commit(cloud, writer, repository, small("LICENSE", b"x"), branch="prod")
+    assert refused.status == 403
+    made = await commit(cloud, admin, repository, small("LICENSE", b"x"), branch="prod")
     refs = await ask(cloud, f"/api/models/{repository}/refs", writer)
-    assert [ref["targetCommit"] for ref in refs.json()["branches"]] == [first]
+    told = {ref["name"]: ref["targetCommit"] for ref in refs.json()["branches"]}
+    assert told["prod"] == made.json()["commitOid"] != first
+    await cloud.cloud.refresh()
+    listed = (await cloud.ask("GET", "/v1/models", secret=admin)).json()["data"]
+    (route,) = [one for one in listed if one["id"] == f"{repository}@prod"]
+    assert route["members"][0]["model"] == f"{repository}@{told['prod'][:12]}"
 
 
 async def test_a_key_for_one_model_cannot_claim_another_ones_file(cloud, writer):

@@ -70,7 +70,7 @@ async def run(*command, **environ):
     told, errors = await asyncio.wait_for(asking.communicate(), 120)
     assert asking.returncode == 0, errors.decode()[-3000:]
     last = told.splitlines()[-1]
-    return json.loads(last if last.startswith(b"{") else told)
+    return json.loads(last if last.startswith(b"{") and last.endswith(b"}") else told)
 
 
 async def a_model(cloud, content):
@@ -199,6 +199,11 @@ async def test_a_revision_has_one_name_wherever_it_was_put_and_pulled(start_clou
     )
     assert pulled["digest"] == hashlib.sha256(content).hexdigest()
     assert await asyncio.to_thread(Path(pulled["path"]).read_bytes) == content
+    await there.settle()
+    await there.cloud.hub.counts.flush()
+    (told,) = await haneul("models", "pulls", "support:8b", home=there.cloud.config.home)
+    assert (told["key_id"], told["model"]) == (key.key.id, "support:8b")
+    assert told["bytes"] >= len(content)
 
 
 async def test_a_push_sends_only_what_the_other_side_lacks(start_cloud):

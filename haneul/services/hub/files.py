@@ -12,7 +12,7 @@ from haneul.services.call import Call
 from haneul.services.hub.access import Access
 from haneul.services.hub.counts import Counts
 from haneul.services.hub.sending import Sender, Sending
-from haneul.services.hub.shelf import Found
+from haneul.services.hub.shelf import COMMIT_DIGITS, Found
 from haneul.services.keys import Key
 
 BYTES = b"application/octet-stream"
@@ -48,7 +48,7 @@ class FilesOut:
         if file is None:
             raise NotFound(f"There is no file '{path[:200]}' there.", param="path")
         etag = f'"{file.sha256}"'.encode()
-        self._tell(call, file, etag, is_fixed=found.state.id.startswith(revision))
+        self._tell(call, file, etag, is_fixed=_is_commit(found, revision))
         if etag in (mark.strip() for mark in call.headers.get(b"if-none-match", b"").split(b",")):
             await call.answer(304, b"", BYTES)
             return
@@ -91,6 +91,11 @@ class FilesOut:
             (b"content-disposition", f'attachment; filename="{name}"'.encode("ascii", "replace")),
             (b"x-content-type-options", b"nosniff"),  # it lies beside the page: never shown
         ]
+
+
+def _is_commit(found: Found, revision: str) -> bool:
+    """Whether the revision's name can never mean another: a branch moves, a commit does not."""
+    return len(revision) >= COMMIT_DIGITS and found.state.id.startswith(revision)
 
 
 def wanted(call: Call, size: int, etag: bytes) -> Span:

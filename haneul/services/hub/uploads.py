@@ -6,21 +6,19 @@ import asyncio
 import hashlib
 import os
 import secrets
-import shutil
 import time
 from pathlib import Path
 
-from haneul.base.errors import BadRequest, RequestTimeout, Unavailable
-from haneul.base.units import show_bytes
+from haneul.base.errors import BadRequest, CommandError, RequestTimeout, Unavailable
 from haneul.models.blobs import Blobs
 from haneul.models.manifest import File
+from haneul.models.space import check_space
 from haneul.models.threads import to_end
 from haneul.services.call import Call
 from haneul.services.hub.tickets import Ticket
 
 PREFIX = "push-"  # of what is not whole yet, among the partial files
 OLD_S = 86_400.0  # a file that nothing was written to for so long is a killed process's
-SPARE_BYTES = 1 << 30  # that stay free on the disk
 GRACE_S = 60.0  # for a file to come at all
 SLOWEST_BYTES_S = 16 << 10
 
@@ -78,11 +76,10 @@ class Coming:
     def __init__(self, blobs: Blobs, expected_bytes: int) -> None:
         self._blobs = blobs
         blobs.open()
-        free = shutil.disk_usage(blobs.partial).free
-        if free < expected_bytes + SPARE_BYTES:
-            raise Unavailable(
-                f"There is no room for {show_bytes(expected_bytes)} on the disk of this hub."
-            )
+        try:
+            check_space(blobs.partial, expected_bytes)
+        except CommandError as cause:
+            raise Unavailable(cause.message) from cause
         self._path: Path = blobs.partial / f"{PREFIX}{secrets.token_hex(12)}"
         self._file = self._path.open("xb", buffering=0)
         self._digest = hashlib.sha256()

@@ -17,7 +17,7 @@ from haneul.base.errors import (
     UnsupportedValue,
 )
 from haneul.base.wire import decode
-from haneul.models import catalogue, revisions
+from haneul.models import catalogue, revisions, serving
 from haneul.models.accept import IGNORED, Accepted, accept, check_name
 from haneul.models.blobs import Blobs
 from haneul.models.manifest import File, read
@@ -176,6 +176,8 @@ class Writing:
         key = await self._access.who(call, "push")
         name, branch = repository_of(parts), parts["revision"]
         model = await self._model(key, name)
+        if branch not in MAINS:
+            require(key, "admin")  # an alias is what serves
         if Query(call).flag("create_pr"):
             raise UnsupportedValue("There are no pull requests here.", param="create_pr")
         with self._access.taken_in(key.id):
@@ -287,6 +289,7 @@ class Writing:
         )
         if branch not in MAINS:
             revisions.point(connection, model, branch, row, actor=actor)
+            serving.settle(connection, model, self._blobs)
         return row
 
 

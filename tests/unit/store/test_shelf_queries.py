@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import msgspec
 
 from haneul.store import revisions, shelf
@@ -36,3 +38,12 @@ def test_pulls_are_added_up_by_model_key_and_day(database):
         *((4, 1, 1 << 40), (3, 2, 1 << 41))
     ]
     assert database.run(shelf.pulls_of, "other") == []
+
+
+def test_several_who_count_at_once_lose_nothing(database):
+    row = PullRow(model="m", key_id="k", day=3, pulls=1, bytes=10)
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(database.run, shelf.count, [row]) for _ in range(40)]:
+            done.result()
+    (held,) = database.run(shelf.every_pull)
+    assert (held.pulls, held.bytes) == (40, 400)
