@@ -15,7 +15,7 @@ from pathlib import Path
 from haneul.base.errors import BrokenFile, CommandError
 from haneul.base.gguf import check_file
 from haneul.models.blobs import Blobs, Kept, file_sha256
-from haneul.models.transfer import check_space
+from haneul.models.space import check_space
 
 
 def adopt(typed: str, blobs: Blobs) -> Kept:

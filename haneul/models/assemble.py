@@ -26,10 +26,10 @@ from haneul.models.fetch import Fetcher
 from haneul.models.mirrors import Mirrors
 from haneul.models.offer import Offered, Part
 from haneul.models.piece import Piece
-from haneul.models.progress import Stage
+from haneul.models.progress import OnBytes, Stage
 from haneul.models.space import check_space
 from haneul.models.threads import to_end
-from haneul.models.transfer import Arrived, OnBytes, discard, transfer
+from haneul.models.transfer import Arrived, discard, transfer
 
 COPY_BYTES = 1 << 20
 MEMBER_MAX_BYTES = 1 << 40

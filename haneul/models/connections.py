@@ -46,8 +46,8 @@ class Connections:
     ) -> None:
         self._fetcher, self._mirrors, self._partial = fetcher, mirrors, partial
         self._lanes, self._most, self._on_bytes = lanes, most, on_bytes
-        total_bytes = mirrors.piece.bytes or partial.state.total_bytes
-        self._plan = Plan(partial.held, mirrors.piece.bytes if total_bytes is None else total_bytes)
+        told, noted = mirrors.piece.bytes, partial.state.total_bytes
+        self._plan = Plan(partial.held, noted if told is None else told)
         self._asked: dict[Span, Mirror] = {}
         self._is_pinned = bool(mirrors.piece.sha256)
         self._is_loose = False  # nothing would tell this file from another
@@ -154,6 +154,7 @@ class Connections:
             self._is_loose = not head.has_strong_etag
         if head.total_bytes is not None and self._plan.total_bytes is None:
             self._plan.total_bytes = head.total_bytes
+            self._note_whole()
             await self._check_space()
         if span.end is None or (not head.is_range and self._plan.running == [span]):
             span.end = self._plan.total_bytes

@@ -103,7 +103,9 @@ class Mirror:
         is_first = now_s >= self.resting_until_s
         self._fruitless += is_first  # what several connections are told at once is counted once
         is_serving = self.brought_bytes > 0 or self.active > 1
-        if status == 416:
+        if status == 416 and self.has_ranges is None:
+            self.has_ranges = False  # as of an empty file
+        elif status == 416:
             self.failure = WrongBytes("The file has become shorter than what was kept.")
         elif status in BUSY and is_serving and self._fruitless <= FRUITLESS_MAX_KNOWN:
             self.limit = max(1, self.active - 1)

@@ -13,7 +13,8 @@ from haneul.base.errors import FetchFailed
 from haneul.models.blobs import file_sha256
 from haneul.models.fetch import Fetcher
 from haneul.models.package_index import PackageIndex
-from haneul.models.transfer import OnBytes, discard, transfer
+from haneul.models.progress import OnBytes
+from haneul.models.transfer import discard, transfer
 
 
 async def fetch(package: str, version: str, *, sha256: str, to: Path, on_bytes: OnBytes) -> None:

@@ -19,14 +19,12 @@ from msgspec import Struct
 
 from haneul.base.errors import CommandError, FetchFailed
 from haneul.models.connections import Connections
-from haneul.models.fetch import Fetcher
-from haneul.models.fetch import WrongBytes as WrongBytes
+from haneul.models.fetch import Fetcher, WrongBytes
 from haneul.models.lock import hold
 from haneul.models.mirrors import Mirrors
 from haneul.models.partial import SUFFIXES, Partial
 from haneul.models.piece import Piece
-from haneul.models.progress import OnBytes as OnBytes
-from haneul.models.space import check_space as check_space
+from haneul.models.progress import OnBytes
 from haneul.models.threads import to_end
 
 CONNECTIONS = 8

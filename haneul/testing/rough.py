@@ -147,6 +147,9 @@ class RoughServer:
         found = re.search(r"^range: *bytes=(\d+)-(\d*)", head, re.IGNORECASE | re.MULTILINE)
         start = int(found[1]) if found else 0
         end = min(int(found[2]) + 1, total) if found and found[2] else total
+        if found and start >= total:
+            _send_whole(line, 416, b"")
+            return True
         asked = Asked(path, start, end, total, is_range=found is not None)
         with self._lock:
             self.asked.append(asked)

@@ -12,10 +12,10 @@ import pytest
 
 from haneul.base.errors import BadRequest, BrokenFile, CommandError, FetchFailed
 from haneul.models.blobs import Blobs
+from haneul.models.fetch import WrongBytes
 from haneul.models.progress import Progress
 from haneul.models.pull import pull
 from haneul.models.reference import parse
-from haneul.models.transfer import WrongBytes
 
 
 @pytest.fixture

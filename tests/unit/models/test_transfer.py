@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from haneul.base.errors import FetchFailed
-from haneul.models.fetch import Fetcher
+from haneul.models.fetch import Fetcher, WrongBytes
 from haneul.models.mirrors import Mirrors
 from haneul.models.partial import Partial, State
 from haneul.models.piece import Piece
 from haneul.models.spans import SHARE_BYTES, SILENT_S
-from haneul.models.transfer import WrongBytes, key, transfer
+from haneul.models.transfer import key, transfer
 from haneul.testing.rough import Lie, Manners, RoughServer
 
 DATA = random.Random(3).randbytes(9 * SHARE_BYTES + 12_345)
@@ -170,6 +170,16 @@ async def test_another_server_goes_on_in_the_middle_of_a_file(served, folder):
 async def test_server_that_takes_its_time_to_answer_is_not_given_up(served, folder):
     server = served(answers_after_s=SILENT_S + 0.5)
     assert (await fetch(folder, server, connections=3)).sha256 == SHA256
+
+
+@pytest.mark.parametrize("size", [None, 0])
+async def test_empty_file_is_a_file(served, folder, tmp_path, size):
+    server = served()
+    (tmp_path / "served" / "data.bin").write_bytes(b"")
+    empty = Piece(url=f"{server.url}/data.bin", bytes=size)
+    async with Fetcher(trusted_hosts=[server.url]) as fetcher:
+        arrived = await transfer(fetcher, empty, folder)
+    assert (arrived.bytes, arrived.path.read_bytes()) == (0, b"")
 
 
 async def test_fastest_server_gives_most(served, folder):
