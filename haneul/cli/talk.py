@@ -64,6 +64,9 @@ def _prepare(model: str) -> str:
         return model
     name = hub.name_of(model)
     if name not in known:
+        from haneul.cli.preview import check_fits  # what speaks https, with a first pull only
+
+        check_fits(model, config())
         pull_row(model)
         if name not in _models():
             raise CommandError(f"the cloud has not taken up '{name}'; haneul doctor may say why")
