@@ -1,0 +1,226 @@
+"""One forward pass as a roofline with named terms, in seconds.
+
+Weights and caches are read at a share of the memory's bandwidth, matrices multiplied at a share of
+the units' speed; of reading and multiplying the longer hides most of the shorter. Communication,
+the launch of every layer and the loop around the pass come on top.
+"""
+
+from __future__ import annotations
+
+import math
+
+from msgspec import Struct
+
+from haneul.base.errors import UnsupportedValue
+from haneul.chips.plan.precision import cache_bits, compute, precision_of
+from haneul.chips.plan.terms import Deployment, PlanModel
+
+INDEX_SHARE = 0.1  # of a full read of the cache: what sparse attention reads to choose
+NARROW_PREFILL_LATENT = 0.3  # (128+64+128) / (576+512): a prompt is not multiplied compressed
+NO_LINK_B_S = 25e9  # between chips of different machines where nothing is published (200 Gbit/s)
+
+
+class Efficiency(Struct, frozen=True, kw_only=True):
+    """Constants that data sheets do not have; `haneul plan calibrate` fits them to measurements."""
+
+    bandwidth: float = 0.75
+    cache_bandwidth: float = 0.65
+    compute: float = 0.55
+    compute_fp8: float = 0.8  # of that share, in 8-bit units
+    compute_fp4: float = 0.55
+    widening: float = 0.7  # of the 16-bit speed where narrower weights must be widened first
+    experts_compute: float = 0.7  # of that share, in grouped matrices
+    attention_compute: float = 0.35
+    link: float = 0.6
+    collective_s: float = 10e-6
+    layer_s: float = 12e-6
+    step_s: float = 1e-3
+    sequence_s: float = 4e-6  # of the host, for each sequence of each step
+    overlap: float = 3.0  # the norm that joins reading and multiplying; infinity hides all
+    imbalance: float = 0.06  # of the busiest rank, for each doubling of expert ranks
+    mixing: float = 1.0  # how much of the time of prompts a decoding neighbour waits
+    queue: float = 0.5  # of the prompts of a whole batch: what a new one finds before it
+
+
+class Work(Struct, frozen=True, kw_only=True):
+    """What one pass has to do, in the whole deployment."""
+
+    sequences: float
+    new_tokens: float  # of each sequence
+    context: float  # tokens each sequence remembers before the new ones, on average
+
+
+class Speeds(Struct, frozen=True, kw_only=True):
+    """A chip's rates for one deployment before efficiencies: B/s and FLOP/s."""
+
+    bandwidth_b_s: float
+    dense_flop_s: float
+    experts_flop_s: float
+    attention_flop_s: float
+    link_b_s: float
+
+
+def speeds(deployment: Deployment, efficiency: Efficiency) -> Speeds:
+    """The rates of data sheet and efficiency. Raises UnsupportedValue where one is unknown."""
+    chip = deployment.chip
+    if chip.bandwidth_tb_s is None or chip.bf16_tflops is None:
+        unknown = "memory bandwidth" if chip.bandwidth_tb_s is None else "compute"
+        raise UnsupportedValue(f"The {unknown} of {chip.name} is unknown: no speed is forecast.")
+    precision = precision_of(deployment)
+    dense_unit = precision.unit
+    if deployment.model.experts and precision.always_bits == 16:
+        dense_unit = "bf16"
+    elif deployment.model.experts and precision.always_bits == 8 and precision.unit == "fp4":
+        dense_unit = "fp8"
+    return Speeds(
+        bandwidth_b_s=chip.bandwidth_tb_s * 1e12 * efficiency.bandwidth,
+        dense_flop_s=_flop_s(deployment, dense_unit, precision.always_bits, efficiency),
+        experts_flop_s=_flop_s(deployment, precision.unit, precision.expert_bits, efficiency)
+        * efficiency.experts_compute,
+        attention_flop_s=chip.bf16_tflops * 1e12 * efficiency.attention_compute,
+        link_b_s=_link_b_s(deployment) * efficiency.link,
+    )
+
+
+def _flop_s(deployment: Deployment, unit: str, bits: float, efficiency: Efficiency) -> float:
+    found, is_widened = compute(deployment.chip, unit)
+    assert found is not None  # speeds() has looked
+    share = efficiency.compute
+    if is_widened or (unit == "bf16" and bits < 16):
+        share *= efficiency.widening
+    elif unit in ("fp8", "int8"):
+        share *= efficiency.compute_fp8
+    elif unit == "fp4":
+        share *= efficiency.compute_fp4
+    return found * share
+
+
+def _link_b_s(deployment: Deployment) -> float:
+    chip = deployment.chip
+    group = deployment.count // deployment.pp
+    if group <= chip.domain_chips and chip.link_gb_s is not None:
+        return chip.link_gb_s * 1e9
+    if chip.domain_chips == 1 and chip.link_gb_s is not None:  # a bus of the machine
+        return chip.link_gb_s * 1e9
+    return chip.fabric_gb_s * 1e9 if chip.fabric_gb_s else NO_LINK_B_S
+
+
+def expert_share(model: PlanModel, tokens: float) -> float:
+    """The part of the routed experts that so many tokens touch, if routes are independent."""
+    if not model.experts:
+        return 0.0
+    missed = 1 - model.experts_used / model.experts
+    touched: float = 1.0 - missed ** max(tokens, 0.0)
+    return touched
+
+
+def cache_bytes(deployment: Deployment, context: float) -> float:
+    """What one sequence of so many tokens keeps in all layers, bytes; states included."""
+    size = cache_bits(deployment) / 8
+    total = 0.0
+    for layers in deployment.model.memory:
+        kept = min(context, layers.window) if layers.window else context
+        total += layers.count * (layers.numbers * kept / layers.every * size + layers.state_bytes)
+    return total
+
+
+def _read_bytes(deployment: Deployment, context: float) -> float:
+    most = deployment.model.attended_most
+    if most and context > most:
+        context = most + INDEX_SHARE * (context - most)
+    return cache_bytes(deployment, context)
+
+
+def attention_flops(model: PlanModel, work: Work) -> float:
+    """Of one sequence: every new token against what it looks back at, in all layers."""
+    each = 2.0 * model.heads * (model.key_size + model.value_size)
+    if model.is_latent and work.new_tokens > 8:
+        each *= NARROW_PREFILL_LATENT
+    back = work.context + work.new_tokens / 2
+    total = 0.0
+    for layers in model.memory:
+        if not layers.numbers:
+            continue
+        seen = min(back, layers.window) if layers.window else back
+        seen = min(seen, model.attended_most) if model.attended_most else seen
+        total += layers.count * seen
+    return each * total * work.new_tokens
+
+
+def pass_terms(deployment: Deployment, work: Work, efficiency: Efficiency) -> dict[str, float]:
+    """Seconds of one pass by name; their sum is the pass.
+
+    Through pipeline stages go as many microbatches as there are stages: each passes the whole
+    model, and when the last is through, every sequence has its token.
+    """
+    model, chips = deployment.model, deployment.count // deployment.pp
+    rates = speeds(deployment, efficiency)
+    replicas = 1 if model.experts else deployment.dp
+    stages = deployment.pp
+    sequences = work.sequences / stages  # one of the microbatches that fill the stages
+    tokens = sequences * work.new_tokens
+    of_rank = max(tokens / deployment.dp, min(work.new_tokens, tokens))
+    precision = precision_of(deployment)
+    bits = precision.always_bits if model.experts else precision.dense_bits
+    uneven = 1 + efficiency.imbalance * math.log2(deployment.ep) if deployment.ep > 1 else 1.0
+    expert_chips = max(1, chips // replicas)
+    active = model.expert_parameters * (
+        model.experts_used / model.experts if model.experts else 0.0
+    )
+    weights = model.always_parameters * bits / 8 / deployment.tp / rates.bandwidth_b_s
+    experts = (
+        model.expert_parameters * expert_share(model, tokens) * precision.expert_bits / 8
+    ) / (expert_chips * rates.bandwidth_b_s)
+    dense_s = 2.0 * model.always_parameters * of_rank / deployment.tp / rates.dense_flop_s
+    expert_s = 2.0 * active * tokens / expert_chips / rates.experts_flop_s * uneven
+    linear = _joined(weights + experts, dense_s + expert_s, efficiency.overlap)
+    rank_sequences = max(sequences / deployment.dp, min(1.0, sequences))
+    split = 1 if model.is_latent else min(deployment.tp, max(1, model.kv_heads))
+    cache = rank_sequences * _read_bytes(deployment, work.context) / split
+    cache_s = cache / (rates.bandwidth_b_s / efficiency.bandwidth * efficiency.cache_bandwidth)
+    flops = rank_sequences * attention_flops(model, work) / deployment.tp
+    attention_s = flops / rates.attention_flop_s
+    attention = _joined(cache_s, attention_s, efficiency.overlap)
+    read, multiply = weights + experts, dense_s + expert_s
+    whole = (read + multiply) or 1.0
+    attention_whole = (cache_s + attention_s) or 1.0
+    terms = {
+        "weights": linear * weights / whole,
+        "experts": linear * experts / whole,
+        "compute": linear * multiply / whole + attention * attention_s / attention_whole,
+        "cache": attention * cache_s / attention_whole,
+        "communication": _communication_s(deployment, of_rank, tokens, rates, efficiency),
+        "layers": model.layers * efficiency.layer_s,
+    }
+    terms["step"] = efficiency.step_s + efficiency.sequence_s * rank_sequences * stages
+    return terms
+
+
+def _joined(read: float, multiply: float, power: float) -> float:
+    larger = max(read, multiply)
+    if larger <= 0:
+        return 0.0
+    smaller = min(read, multiply) / larger
+    joined: float = larger * (1 + smaller**power) ** (1 / power)
+    return joined
+
+
+def _communication_s(
+    deployment: Deployment,
+    of_rank: float,
+    tokens: float,
+    rates: Speeds,
+    efficiency: Efficiency,
+) -> float:
+    """All-reduces of tensor-parallel layers, and the way of tokens to their experts and back."""
+    model, tp = deployment.model, deployment.tp
+    seconds = 0.0
+    size = of_rank * model.hidden * 2
+    if tp > 1:
+        share = 2 * (tp - 1) / tp
+        seconds += 2 * model.layers * (efficiency.collective_s + size * share / rates.link_b_s)
+    if model.experts and deployment.ep > 1 and deployment.dp > 1:
+        routed = tokens / deployment.ep * model.experts_used * model.hidden * 3  # 8 bits in, 16 out
+        away = (deployment.ep - 1) / deployment.ep
+        seconds += model.layers * (2 * efficiency.collective_s + routed * away / rates.link_b_s)
+    return seconds
