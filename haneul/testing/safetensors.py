@@ -26,8 +26,12 @@ def safetensors_bytes(
     end = 0
     for name, (dtype, shape) in tensors.items():
         size = math.prod(shape) * DTYPES[dtype] // 8
-        honest = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, end + size]}
-        stated[name] = honest | facts.get(name, {})
+        honest: dict[str, Any] = {
+            "dtype": dtype,
+            "shape": list(shape),
+            "data_offsets": [end, end + size],
+        }
+        stated[name] = honest | dict(facts.get(name, {}))
         end += size
     return with_header(stated, (fill * (end // len(fill) + 1))[:end])
 
