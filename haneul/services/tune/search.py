@@ -34,7 +34,7 @@ from haneul.services.tune.setup import Setup, paired, show
 
 QUIET_WITHIN_S = 30.0
 DISTURBED_MAX = 2  # rounds that are repeated because others worked meanwhile
-BUDGET_S, FULL_BUDGET_S = 45.0, 600.0  # after which no further setup is begun
+BUDGET_S, FULL_BUDGET_S = 45.0, 600.0  # after which only kernels are still begun
 RACE_S, FULL_RACE_S = 62.0, 780.0  # after which nobody runs a third round
 FORMATS = 3  # the stage of the weights' formats
 SCORES_S, FULL_SCORES_S = 15.0, 120.0  # for the quality of one setup
@@ -119,7 +119,8 @@ class Search:
         for number, stage in enumerate(stages):
             starts = self._leaders() + (self._unreadable() if number == FORMATS else [])
             for setup in _each([one for start in starts for one in stage(start)]):
-                await self._try(setup, is_late=self._has_spent(began, BUDGET_S, FULL_BUDGET_S))
+                is_late = number > 0 and self._has_spent(began, BUDGET_S, FULL_BUDGET_S)
+                await self._try(setup, is_late=is_late)
 
     async def _final_rounds(self, began: float) -> None:
         """Those near the best race on, until each purpose has one that leads, or to the end."""
@@ -217,7 +218,7 @@ class Search:
     # one setup
     async def _try(self, setup: Setup, *, is_late: bool = False) -> None:
         """The first round of a setup, unless it had one or is the default under its own name."""
-        if setup.key in self._trials:
+        if setup.key in self._trials or self._is_default(setup):
             return
         self._trials[setup.key] = Trial(setup=setup, began_us=now_us())
         if is_late:
@@ -227,9 +228,6 @@ class Search:
             await self._prepare(setup)
             candidate = await self._alive.get(setup)
             self._note(setup, kernel=candidate.kernel)
-            if setup != self.default and self._is_default(setup):
-                del self._trials[setup.key]
-                return
             if self._load is None:
                 self._load = await candidate.guarded(
                     fitting_load(
@@ -323,9 +321,9 @@ class Search:
         return race.contenders(list(self._trials.values()), self._purposes())
 
     def _is_default(self, setup: Setup) -> bool:
-        kernel = self._trials[self.default.key].kernel
-        is_named = self._trials[setup.key].kernel == kernel
-        return is_named and setup == replace(self.default, kernel=setup.kernel)
+        """Whether it is the default under its own name, which is known once that has started."""
+        default = self._trials.get(self.default.key)
+        return default is not None and setup == replace(self.default, kernel=default.kernel)
 
     def _note(self, setup: Setup, **news: object) -> None:
         self._trials[setup.key] = replace(self._trials[setup.key], **news)
