@@ -66,6 +66,7 @@ def memory_bytes(process):
     return total
 
 
+@pytest.mark.slow
 async def test_files_larger_than_any_body_come_and_go_whichever_process_answers(process):
     content = os.urandom(6 << 20)
     secret = await asyncio.to_thread(prepare, process, content)

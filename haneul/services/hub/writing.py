@@ -7,30 +7,27 @@ from collections.abc import Mapping
 
 import msgspec
 from msgspec import structs
-from sqlalchemy import Connection
 
 from haneul.base.errors import (
     BadRequest,
-    BrokenFile,
     Conflict,
     NotFound,
     UnsupportedValue,
 )
 from haneul.base.wire import decode
-from haneul.models import catalogue, revisions, serving
-from haneul.models.accept import IGNORED, Accepted, accept, check_name
+from haneul.models import catalogue
+from haneul.models.accept import IGNORED, check_name
 from haneul.models.blobs import Blobs
-from haneul.models.manifest import File, read
 from haneul.services import keys
 from haneul.services.acting import actor_of
 from haneul.services.call import Call
 from haneul.services.chat import Gateway
 from haneul.services.hub import commits, names
 from haneul.services.hub.access import Access
-from haneul.services.hub.commits import Wanted
+from haneul.services.hub.making import Making, check_parent
 from haneul.services.hub.reading import ONE, answer, repository_of
-from haneul.services.hub.shelf import MAINS, Found, Shelf, commit_of, may_see
-from haneul.services.hub.tickets import Tickets
+from haneul.services.hub.shelf import MAINS, Shelf, commit_of
+from haneul.services.hub.tickets import LIFE_S, Tickets
 from haneul.services.hub.uploads import Uploads
 from haneul.services.hub.ways import Query, Way, root_of
 from haneul.services.hub.wire import (
@@ -52,11 +49,8 @@ from haneul.services.hub.wire import (
 from haneul.services.keyring import require
 from haneul.services.keys import LOCAL_ID, Key
 from haneul.store import keys as key_queries
-from haneul.store import revisions as queries
 from haneul.store import shelf as shelf_queries
-from haneul.store.audit import Actor
 from haneul.store.database import Database
-from haneul.store.revisions import RevisionRow
 
 CREATE = "/hub/api/repos/create"
 YAML = "/hub/api/validate-yaml"
@@ -66,7 +60,6 @@ LFS_JSON = b"application/vnd.git-lfs+json"
 SMALL_MAX_BYTES = 1 << 20  # of a file that comes in the commit itself
 BODY_MAX_BYTES = 4 << 20
 BODY_S = 30.0
-TICKET_S = 6 * 3600
 _new: msgspec.json.Decoder[NewRepository] = msgspec.json.Decoder(NewRepository)
 _preupload: msgspec.json.Decoder[Preupload] = msgspec.json.Decoder(Preupload)
 _batch: msgspec.json.Decoder[LfsBatch] = msgspec.json.Decoder(LfsBatch)
@@ -89,10 +82,10 @@ class Writing:
         self._gateway = gateway
         self._access = access
         self._database = database
-        self._shelf = shelf
         self._blobs = blobs
         self._tickets = Tickets(pepper)
         self._uploads = Uploads(blobs, idle_s=gateway.config.idle_s)
+        self._making = Making(shelf, blobs, self._uploads)
 
     def ways(self) -> list[Way]:
         return [
@@ -157,7 +150,7 @@ class Writing:
         if size == one.size and key.models is None:
             return LfsTold(oid=one.oid, size=one.size)
         href = f"{root}/lfs/{self._tickets.write(key.id, one.oid, one.size)}"
-        actions = LfsActions(upload=LfsAction(href=href, expires_in=TICKET_S))
+        actions = LfsActions(upload=LfsAction(href=href, expires_in=LIFE_S))
         return LfsTold(oid=one.oid, size=one.size, authenticated=True, actions=actions)
 
     async def put(self, call: Call, parts: Mapping[str, str]) -> None:
@@ -186,14 +179,14 @@ class Writing:
                 call, key, max_bytes=most_bytes, within_s=self._gateway.config.body_s
             )
             call.within(self._gateway.config.answer_s)
-            before = await self._database.ask(self._before, key, name, branch)
+            before = await self._database.ask(self._making.before, key, name, branch)
             wanted = await asyncio.to_thread(
                 commits.read, data, before.paths if before is not None else {}
             )
-            _check_parent(wanted, before)
+            check_parent(wanted, before)
             if key.models is not None:
-                await self._database.ask(self._check_seen, key, wanted)
-            accepted = await asyncio.to_thread(self._accept, wanted)
+                await self._database.ask(self._making.check_seen, key, wanted)
+            accepted = await asyncio.to_thread(self._making.accept, wanted)
             head = before.state.id if before is not None else None
             if before is None and wanted.head.model and names.id_of(wanted.head.model) == name:
                 model = wanted.head.model
@@ -201,7 +194,7 @@ class Writing:
             if accepted.licence is None:
                 accepted = structs.replace(accepted, licence=wanted.head.licence)
             row = await self._database.call(
-                self._register, model, branch, head, accepted, actor_of(call, key)
+                self._making.register, model, branch, head, accepted, actor_of(call, key)
             )
         commit = commit_of(row.id)
         url = f"{_url(call, name)}/commit/{commit}"
@@ -217,90 +210,8 @@ class Writing:
         require(key, "push", model)
         return model
 
-    def _before(self, connection: Connection, key: Key, name: str, branch: str) -> Found | None:
-        """The revision that a commit follows; None for the first of a repository."""
-        try:
-            repository = self._shelf.find(connection, key, name)
-        except NotFound:
-            if branch in MAINS:
-                return None
-            raise
-        if branch not in MAINS and branch not in repository.aliases:
-            raise NotFound(f"'{name}' has no branch '{branch[:100]}'.", param="revision")
-        return self._shelf.at(connection, key, name, branch)
-
-    def _check_seen(self, connection: Connection, key: Key, wanted: Wanted) -> None:
-        """A key for some models takes no file of another one's by its digest."""
-        claimed = {large.oid for large in wanted.larges.values()}
-        hidden: set[str] = set()
-        for row in queries.every(connection):
-            held = {file.sha256 for file in read(row.manifest).files} & claimed
-            if may_see(key, row.model):
-                claimed -= held
-            else:
-                hidden |= held
-        if hidden & claimed:
-            raise BadRequest("A file of the commit was not put by this key.", param="oid")
-
-    def _accept(self, wanted: Wanted) -> Accepted:
-        """The files, proven. Touches the disk."""
-        files = dict(wanted.kept)
-        for path, large in wanted.larges.items():
-            size = self._blobs.size(large.oid)
-            if size is None or large.size not in (None, size):
-                raise BadRequest(f"{path} was not put before the commit.", param="oid")
-            files[path] = File(path=path, sha256=large.oid, bytes=size)
-        for path, content in wanted.contents.items():
-            kept = self._uploads.keep(content)
-            files[path] = File(path=path, sha256=kept.sha256, bytes=kept.bytes)
-        for path in [path for path in files if path.rpartition("/")[2] in IGNORED]:
-            del files[path]
-        try:
-            return accept(files.values(), self._blobs.path, self._uploads.keep)
-        except BrokenFile as cause:
-            raise BadRequest(cause.message, param="path") from cause
-
-    def _register(
-        self,
-        connection: Connection,
-        model: str,
-        branch: str,
-        head: str | None,
-        accepted: Accepted,
-        actor: Actor,
-    ) -> RevisionRow:
-        """The revision, and its branch at it. Raises Conflict where `main` would go back."""
-        known = queries.get(connection, model, accepted.manifest.revision)
-        if branch in MAINS and known is not None and known.id != head:
-            raise Conflict(
-                f"These are the files of {commit_of(known.id)}, an older revision: point an alias "
-                "at it, for main is the newest.",
-                param="revision",
-            )
-        row = revisions.register(
-            connection,
-            model,
-            accepted.manifest,
-            digest=accepted.digest,
-            source="push",
-            licence=accepted.licence,
-            facts=accepted.facts,
-            actor=actor,
-        )
-        if branch not in MAINS:
-            revisions.point(connection, model, branch, row, actor=actor)
-            serving.settle(connection, model, self._blobs)
-        return row
-
 
 def _url(call: Call, name: str) -> str:
     """Where a repository is; to clients before 1.0, which know of no hub below a path, its id."""
     is_old = b"hf_hub/0." in call.headers.get(b"user-agent", b"")
     return name if is_old else f"{root_of(call)}/{name}"
-
-
-def _check_parent(wanted: Wanted, before: Found | None) -> None:
-    """Raises Conflict where somebody else was quicker."""
-    parent = wanted.head.parent_commit
-    if parent is not None and (before is None or not before.state.id.startswith(parent)):
-        raise Conflict("The branch has moved on since that commit.", param="parentCommit")
