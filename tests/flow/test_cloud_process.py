@@ -253,7 +253,7 @@ def test_run_and_chat_stream_answers_with_their_cost(up: Up):
 
 def test_exit_codes_tell_failure_from_wrong_usage(up: Up):
     assert "no record" in up.run("trace", "req_none", code=1).stderr
-    assert "no model called" in up.run("pull", "smollm3", code=1).stderr
+    assert "no model called" in up.run("pull", "smollm9", code=1).stderr
     assert "Usage" in up.run("keys", "create", code=2).stderr
     assert "No such command" in up.run("nonsense", code=2).stderr
     assert json.loads(up.run("trace", "req_none", "--json", code=1).stderr)["error"]["code"]
