@@ -149,8 +149,8 @@ class _Search:
             yield Rubbish(kind="blob", name=digest, bytes=size, spared=spared), [path]
 
     def requantised(self, folder: Path) -> Found:
-        """What was made of a file for speed, when that file is nobody's any more."""
-        for path in sorted(folder.glob("*.gguf")) if folder.is_dir() else ():
+        """What was made of a file, whole or not, when that file is nobody's any more."""
+        for path in sorted(folder.glob("*.gguf*")) if folder.is_dir() else ():
             digest = path.name.partition(".")[0]
             inode = _inode(path)
             if digest in self._needed.digests or inode is None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from haneul.base.errors import BadRequest, BrokenFile
+from haneul.base.errors import BadRequest, BrokenFile, HaneulError
+from haneul.base.gguf import check_file
 from haneul.engine.derive.convert.turn import convert
 from haneul.engine.derive.texts import passages
 from haneul.engine.derive.vectors import Encoder
@@ -153,3 +157,49 @@ def test_repository_that_lacks_a_part_or_holds_rounded_weights_is_refused(tmp_pa
     assert made["config"]["vocab_size"] == checkpoints.VOCABULARY
     with pytest.raises(BrokenFile, match="I32"):
         turned(tmp_path / "rounded")
+
+
+JUNK = st.sampled_from([None, True, -1, 0, 3, 1 << 40, 0.5, "", "x", [], [1], {}, {"a": 1}])
+
+
+def changed(value: Any, places: list[int], junk: Any) -> Any:
+    """The same JSON with junk somewhere inside, where the places lead."""
+    if not places or not isinstance(value, dict | list) or not value:
+        return junk
+    keys = sorted(value) if isinstance(value, dict) else range(len(value))
+    key = list(keys)[places[0] % len(value)]
+    copy: Any = dict(value) if isinstance(value, dict) else list(value)
+    copy[key] = changed(value[key], places[1:], junk)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("junk") / "repository"
+    checkpoints.write_decoder(folder, "qwen3moe")
+    return folder
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    file=st.sampled_from(["config.json", "tokenizer.json", "tokenizer_config.json"]),
+    places=st.lists(st.integers(0, 1 << 16), min_size=1, max_size=4),
+    junk=JUNK,
+)
+def test_repository_with_junk_in_it_is_converted_or_refused_in_words(
+    repository: Path, file: str, places: list[int], junk: Any
+):
+    path = repository / file
+    honest = path.read_bytes()
+    target = repository.parent / "made.gguf"
+    refused = ""
+    try:
+        path.write_text(json.dumps(changed(json.loads(honest), places, junk)))
+        convert(repository, target, name="x", made_from="0" * 64, scratch=repository.parent)
+        check_file(target)
+    except HaneulError as error:
+        refused = error.message
+    finally:
+        path.write_bytes(honest)
+    assert refused.endswith((".", "py")) or (not refused and target.exists())
+    target.unlink(missing_ok=True)

@@ -69,6 +69,7 @@ def test_vectors_of_a_smaller_encoder_turn_a_little(tmp_path: Path):
     assert smaller.ratio is None
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 1000), spread=st.floats(0.1, 20), size=st.integers(2, 300))
 def test_divergence_and_surprise_are_those_of_the_definition(seed: int, spread: float, size: int):
     random = np.random.default_rng(seed)
@@ -92,7 +93,7 @@ def test_divergence_and_surprise_are_those_of_the_definition(seed: int, spread: 
     assert list(same) == list(p.argmax(axis=1) == q.argmax(axis=1))
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_interval_covers_what_windows_vary_around(seed: int):
     random = np.random.default_rng(seed)

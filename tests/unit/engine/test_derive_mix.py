@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.formats import MODELS, digest, measures_of, shapes_of
@@ -44,6 +44,7 @@ def test_formats_are_those_that_llama_cpp_chooses(name: str):
         assert digest([chosen[one.name] for one in in_order(tensors)]) == expected, mark
 
 
+@settings(deadline=None)
 @given(
     width=st.integers(1, 40).map(lambda count: count * 16),
     file_type=st.sampled_from(sorted(MAIN)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ from haneul.base.gguf import read_header
 from haneul.models import hub, revisions, serving
 from haneul.models.derive import child, make
 from haneul.models.derive.make import Kitchen
+from haneul.models.gc import collect, referenced
 from haneul.store import models as rows
 from haneul.store import revisions as queries
 from haneul.store.database import open_database
@@ -214,3 +216,15 @@ def _working() -> list[str]:
             continue
         found += [pid] if "haneul.engine.derive" in command else []
     return found
+
+
+async def test_unfinished_work_of_a_model_that_is_gone_is_rubbish(kitchen, tiny_model):
+    parent = await bring(kitchen, tiny_model)
+    folder = places.derived(kitchen.home)
+    folder.mkdir(parents=True)
+    left = [folder / f"{digest}.quantize-0.gguf.part" for digest in (parent.digest, "0" * 64)]
+    for path in left:
+        path.write_bytes(b"unfinished")
+    ask = functools.partial(kitchen.database.run, referenced)
+    collect(kitchen.home, ask, is_dry=False, recent_s=0)
+    assert [path.exists() for path in left] == [True, False]

@@ -25,6 +25,7 @@ DROPPED += ("embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias
 DROPPED_FROM = ("cls.predictions", "cls.seq_relationship", "lm_head.")
 PLACES = "embeddings.position_embeddings.weight"
 HEADS = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}
+MOST = {"num_hidden_layers": 1 << 12, "num_experts": 1 << 12, "head_dim": 1 << 16}
 POOLINGS = {"mean": 1, "cls": 2, "lasttoken": 3}  # llama_pooling_type
 
 
@@ -58,7 +59,7 @@ def family(config: Config) -> Family:
     """The family that a configuration names. Raises BadRequest for one that is not converted."""
     named = config.get("architectures") or []
     for name in named if isinstance(named, list) else []:
-        if name in FAMILIES:
+        if isinstance(name, str) and name in FAMILIES:
             return FAMILIES[name]
     said = str(named[0])[:64] if isinstance(named, list) and named else "no architecture"
     raise BadRequest(
@@ -100,31 +101,44 @@ def number(config: Config, key: str, *, default: int | None = None) -> int:
     """A whole number above nought of a configuration. Raises BrokenFile."""
     value = config.get(key)
     value = default if value is None else value
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 31:
+    most = MOST.get(key, 1 << 31)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most:
         raise BrokenFile(f"config.json has no proper {key}.")
     return value
+
+
+def fraction(config: Config, key: str, default: float, *, most: float = 1e9) -> float:
+    """A number above nought of a configuration. Raises BrokenFile."""
+    value = config.get(key)
+    value = default if value is None else value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+        raise BrokenFile(f"config.json has no proper {key}.")
+    return float(value)
 
 
 def measures(kind: Family, config: Config, pooling: str) -> Pairs:
     """The pairs of metadata that describe the architecture. Raises BrokenFile and BadRequest."""
     name = kind.architecture
     heads = number(config, "num_attention_heads")
+    places = number(config, "max_position_embeddings") - first_row(kind, PLACES, config)
+    if places < 1:
+        raise BrokenFile("config.json has no proper max_position_embeddings.")
     said: Pairs = {
         "block_count": number(config, "num_hidden_layers"),
-        "context_length": number(config, "max_position_embeddings")
-        - first_row(kind, PLACES, config),
+        "context_length": places,
         "embedding_length": number(config, "hidden_size"),
         "feed_forward_length": number(config, "intermediate_size"),
         "attention.head_count": heads,
     }
     if kind.is_bert:
-        said["attention.layer_norm_epsilon"] = _fraction(config, "layer_norm_eps")
+        said["attention.layer_norm_epsilon"] = fraction(config, "layer_norm_eps", 1e-12, most=1)
         said["attention.causal"] = False
     else:
         said["attention.head_count_kv"] = number(config, "num_key_value_heads", default=heads)
-        said["attention.layer_norm_rms_epsilon"] = _fraction(config, "rms_norm_eps")
+        said["attention.layer_norm_rms_epsilon"] = fraction(config, "rms_norm_eps", 1e-6, most=1)
         said |= _rotation(config)
-    if isinstance(width := config.get("head_dim"), int):
+    if config.get("head_dim") is not None:
+        width = number(config, "head_dim")
         said["attention.key_length"] = said["attention.value_length"] = width
     if kind.names_vocabulary:
         said["vocab_size"] = number(config, "vocab_size")
@@ -150,10 +164,12 @@ def frequencies(config: Config) -> list[float]:
     rope = _rope(config)
     if str(rope.get("rope_type", rope.get("type"))).lower() != "llama3":
         return []
-    base, width = float(_base(config)), _head_width(config)
-    factor, low = float(rope.get("factor", 8.0)), float(rope.get("low_freq_factor", 1.0))
-    high = float(rope.get("high_freq_factor", 4.0))
-    trained = float(rope.get("original_max_position_embeddings", 8192))
+    base, width = _base(config), _head_width(config)
+    factor, low = fraction(rope, "factor", 8.0), fraction(rope, "low_freq_factor", 1.0)
+    high = fraction(rope, "high_freq_factor", 4.0)
+    trained = fraction(rope, "original_max_position_embeddings", 8192.0)
+    if high <= low:
+        raise BrokenFile("config.json has no proper high_freq_factor.")
     factors = []
     for place in range(0, width, 2):
         length = 2 * math.pi * base ** (place / width)
@@ -176,13 +192,13 @@ def _rotation(config: Config) -> Pairs:
     if kind not in ("linear", "yarn"):
         raise BadRequest(f"Rotation of the kind {str(kind)[:32]!r} is not converted here.")
     said["rope.scaling.type"] = kind
-    said["rope.scaling.factor"] = float(rope.get("factor", 1.0))
+    said["rope.scaling.factor"] = fraction(rope, "factor", 1.0)
     if kind == "yarn":
         said["rope.scaling.original_context_length"] = number(
             rope, "original_max_position_embeddings"
         )
-        if isinstance(rope.get("attention_factor"), int | float):
-            said["rope.scaling.yarn_attn_factor"] = float(rope["attention_factor"])
+        if rope.get("attention_factor") is not None:
+            said["rope.scaling.yarn_attn_factor"] = fraction(rope, "attention_factor", 1.0)
     return said
 
 
@@ -192,21 +208,11 @@ def _rope(config: Config) -> Config:
 
 
 def _base(config: Config) -> float:
-    value = config.get("rope_theta", _rope(config).get("rope_theta", 10_000.0))
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise BrokenFile("config.json has no proper rope_theta.")
-    return float(value)
+    stated = config if config.get("rope_theta") is not None else _rope(config)
+    return fraction(stated, "rope_theta", 10_000.0, most=1e12)
 
 
 def _head_width(config: Config) -> int:
-    width = config.get("head_dim")
-    if isinstance(width, int):
-        return width
+    if config.get("head_dim") is not None:
+        return number(config, "head_dim")
     return number(config, "hidden_size") // number(config, "num_attention_heads")
-
-
-def _fraction(config: Config, key: str) -> float:
-    value = config.get(key, 1e-6 if key == "rms_norm_eps" else 1e-12)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise BrokenFile(f"config.json has no proper {key}.")
-    return float(value)

@@ -182,8 +182,8 @@ def _tensor(held: Checkpoint, name: str, piece: Piece) -> Tensor:
     if not 0 < len(first.shape) < 4 or 0 in first.shape:
         raise BrokenFile(f"{first.name[:100]} has {len(first.shape)} dimensions.")
     shape = (first.shape[0] - piece.first, *first.shape[1:])
-    if shape[0] < 1:
-        raise BrokenFile(f"{first.name[:100]} has too few rows.")
+    if shape[0] < 1 or (piece.heads and shape[0] % (2 * piece.heads)):
+        raise BrokenFile(f"{first.name[:100]} has {first.shape[0]} rows, which cannot be.")
     dims = (*reversed(shape), *((len(piece.names),) if len(piece.names) > 1 else ()))
     kind = "F32" if len(first.shape) == 1 or name in WHOLE else kind_of(first)
     return Tensor(name, dims, kind, 0, size_bytes(dims, kind))

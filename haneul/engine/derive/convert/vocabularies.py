@@ -7,6 +7,7 @@ WordPieces. What a repository does not say of itself is given as ways to be trie
 from __future__ import annotations
 
 import base64
+import binascii
 import itertools
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any, Literal
 
 from haneul.base.errors import BadRequest, BrokenFile
 from haneul.engine.derive.convert.checkpoint import Checkpoint
+from haneul.engine.derive.convert.families import number
 from haneul.engine.derive.gguf_copy import Value
 
 Kind = Literal["gpt2", "llama", "bert", "t5"]  # as llama.cpp calls them
@@ -51,7 +53,7 @@ def described(held: Checkpoint, said: dict[str, Any], kind: Kind) -> Pairs:
     import gguf  # of the extra [convert]
 
     spelled, scores = _spelled(said, kind)
-    added = {each["id"]: each for each in said.get("added_tokens", [])}
+    added = _added(said)
     spelled |= {place: each["content"] for place, each in added.items()}
     size = held.config.get("vocab_size", max(spelled) + 1)
     if not isinstance(size, int) or not max(spelled) < size <= WORDS_MAX or min(spelled) < 0:
@@ -71,12 +73,15 @@ def described(held: Checkpoint, said: dict[str, Any], kind: Kind) -> Pairs:
     if scores:
         pairs["tokenizer.ggml.scores"] = [scores.get(place, -10_000.0) for place in range(size)]
     if kind in ("bert", "t5"):
-        count = held.config.get("type_vocab_size", 1)
-        pairs["tokenizer.ggml.token_type_count"] = count if isinstance(count, int) else 1
+        kinds_of_text = number(held.config, "type_vocab_size", default=1)
+        pairs["tokenizer.ggml.token_type_count"] = kinds_of_text
     if charsmap := _charsmap(said.get("normalizer")):
         pairs["tokenizer.ggml.precompiled_charsmap"] = charsmap
-    special = gguf.SpecialVocab(held.folder, load_merges=kind == "gpt2", n_vocab=size)
-    return pairs | dict(_special(special))
+    try:
+        special = gguf.SpecialVocab(held.folder, load_merges=kind == "gpt2", n_vocab=size)
+        return pairs | dict(_special(special))
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as cause:
+        raise BrokenFile("The special words of the tokenizer cannot be read.") from cause
 
 
 def ways(said: dict[str, Any], kind: Kind) -> Iterator[Pairs]:
@@ -111,6 +116,17 @@ def _spelled(said: dict[str, Any], kind: Kind) -> tuple[dict[int, str], dict[int
     return spelled, {place: float(-place) for place in spelled} if kind == "llama" else {}
 
 
+def _added(said: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """Words that were added to the vocabulary, by their numbers."""
+    found = {}
+    for each in said.get("added_tokens") or []:
+        is_word = isinstance(each, dict) and isinstance(each.get("content"), str)
+        if not is_word or type(each.get("id")) is not int:
+            raise BrokenFile("tokenizer.json has an added token that is none.")
+        found[each["id"]] = each
+    return found
+
+
 def _unknown(said: dict[str, Any], spelled: dict[int, str]) -> int:
     model = said["model"]
     if isinstance(model.get("unk_id"), int):
@@ -139,8 +155,12 @@ def _phantom(text: str) -> str:
 def _charsmap(normalizer: Any) -> bytes:
     """SentencePiece's own table of what letters become, if there is one."""
     for each in _steps(normalizer):
-        if each.get("type") == "Precompiled":
-            return base64.b64decode(each.get("precompiled_charsmap") or "")
+        stated = each.get("precompiled_charsmap")
+        if each.get("type") == "Precompiled" and isinstance(stated, str):
+            try:
+                return base64.b64decode(stated, validate=True)
+            except binascii.Error as cause:
+                raise BrokenFile("tokenizer.json has a table of letters that is none.") from cause
     return b""
 
 
@@ -149,12 +169,15 @@ def _steps(normalizer: Any) -> list[dict[str, Any]]:
         return []
     if normalizer.get("type") != "Sequence":
         return [normalizer]
-    return [each for each in normalizer.get("normalizers", []) if isinstance(each, dict)]
+    steps = normalizer.get("normalizers")
+    return [each for each in steps if isinstance(each, dict)] if isinstance(steps, list) else []
 
 
 def _special(special: Any) -> Iterator[tuple[str, Value]]:
     """What the `gguf` package reads of a repository: merges, special tokens, the template."""
     if special.merges:
+        if not all(isinstance(merge, str) for merge in special.merges):
+            raise BrokenFile("tokenizer.json has merges that are none.")
         yield "tokenizer.ggml.merges", list(special.merges)
     names = {"unk": "unknown", "sep": "seperator", "pad": "padding"}  # their spelling
     for name, place in special.special_token_ids.items():

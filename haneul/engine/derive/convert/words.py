@@ -70,6 +70,9 @@ def _theirs(path: Path) -> Read:
     reader.no_padding()
 
     def read(text: str) -> list[int]:
-        return list(reader.encode(text, add_special_tokens=True).ids)
+        try:
+            return list(reader.encode(text, add_special_tokens=True).ids)
+        except Exception as cause:
+            raise BrokenFile("tokenizer.json cannot read text.") from cause
 
     return read
