@@ -260,7 +260,8 @@ class Search:
             one for trial in self._trials.values() if trial.is_measured for one in trial.samples
         ]
         single = await self._part(candidate, lambda: load.alone(client, size))
-        if not is_first or not race.is_hopeless_alone(single.tokens_per_s, known):
+        may_leave = is_first and self._is_quiet_needed  # beside other work anything may be slow
+        if not may_leave or not race.is_hopeless_alone(single.tokens_per_s, known):
             known = []
         limit_s = race.together_limit_s(size, known)
         several = await self._part(candidate, lambda: load.together(client, size), limit_s)
