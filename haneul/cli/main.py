@@ -32,6 +32,7 @@ COMMANDS = Commands(  # and the modules that have them
         "trace": "usage",
         "audit": "audit",
         "chips": "chips",
+        "plan": "plan",
         "tune": "tune",
         "doctor": "doctor",
     }

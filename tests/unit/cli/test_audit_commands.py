@@ -54,7 +54,7 @@ READING = {
 }
 READING_OF = {  # what they read has to be there
     *("models info", "models show", "models revisions", "models lineage", "models check"),
-    *("bundle verify",),
+    *("bundle verify", "plan train", "plan fleet"),
 }
 
 

@@ -1,0 +1,13 @@
+"""`haneul plan`: what models would do on chips that are not here, and what that would cost."""
+
+from __future__ import annotations
+
+import click
+
+from haneul.cli import plan_fleet, plan_train
+
+plan = click.Group(
+    "plan",
+    help="Plans before anything is bought: which chips, how fast, at what price.",
+    commands=[plan_train.train, plan_fleet.fleet],
+)
