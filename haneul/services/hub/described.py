@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from msgspec import UNSET
@@ -243,5 +244,6 @@ def _name(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()[:COMMIT_DIGITS]
 
 
+@lru_cache(maxsize=256)
 def _snake(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from haneul.base.errors import HaneulError
 from haneul.models.reference import parse
@@ -25,6 +26,7 @@ PART_MAX = 96  # characters, as the clients' own check
 PART = r"\w+(?:[.-]\w+)*"
 PART_PATTERN = r"^[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*$"  # the same, as a description has it
 ID = re.compile(f"{PART}/{PART}", re.ASCII)
+NAMES_MAX = 4096  # remembered: every request of the hub asks for all of them
 HUBS = ("huggingface", "modelscope")
 
 
@@ -34,6 +36,7 @@ def is_id(text: str) -> bool:
     return fits and ID.fullmatch(text) is not None and not text.endswith(".git")
 
 
+@lru_cache(maxsize=NAMES_MAX)
 def id_of(model: str) -> str:
     """The repository that a model is, where no other has that name."""
     found = _pulled(model)
@@ -95,6 +98,7 @@ def _pulled(model: str) -> tuple[str, str] | None:
     return organisation, "-".join(filter(None, (name, reference.revision, choice)))
 
 
+@lru_cache(maxsize=NAMES_MAX)
 def _place(model: str) -> str:
     try:
         reference = parse(model)

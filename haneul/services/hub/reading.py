@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlencode
 
 import msgspec
@@ -40,6 +40,7 @@ BODY_S = 30.0
 OFFSET_MAX = 10**9
 FILTERS = {"search", "author", "filter", "limit", "cursor", "sort", "direction", "full", "expand"}
 FILTERS |= {"cardData", "config"}
+T = TypeVar("T")
 _paths_wanted: msgspec.json.Decoder[PathsWanted] = msgspec.json.Decoder(PathsWanted)
 
 
@@ -91,15 +92,22 @@ class Reading:
         query = Query(call)
         for name in sorted(query.names - FILTERS):
             raise UnknownField(f"'{name[:64]}' is not honoured here.", param=name[:64])
-        found = await self._database.ask(self._list, key, query)
-        await self._page(call, query, found)
+        found, pulls = await self._database.ask(self._list, key, query)
+        usual = described.FULL if query.flag("full") else described.LISTED
+        wanted = query.texts("expand") or usual
 
-    def _list(self, connection: Connection, key: Key, query: Query) -> list[RepositoryInfo]:
-        """In the order of their ids, or as it is asked for."""
+        def show(one: Found) -> RepositoryInfo:
+            return described.info(one, downloads=pulls.get(one.repository.model, 0), wanted=wanted)
+
+        await self._page(call, query, found, show)
+
+    def _list(
+        self, connection: Connection, key: Key, query: Query
+    ) -> tuple[list[Found], dict[str, int]]:
+        """What fits, in the order of their ids or as it is asked for; and how often each went."""
         pulls = counts.pulls(connection)
         search, author = query.text("search").lower(), query.text("author")
         tags = {tag for text in query.texts("filter") for tag in text.split(",")}
-        usual = described.FULL if query.flag("full") else described.LISTED
         chosen = []
         for one in self._shelf.every(connection, key):
             is_theirs = not author or one.id.startswith(f"{author}/")
@@ -109,14 +117,7 @@ class Reading:
             if tags <= set(described.tags(found)):
                 chosen.append(found)
         _sort(chosen, query.text("sort"), pulls)
-        return [
-            described.info(
-                found,
-                downloads=pulls.get(found.repository.model, 0),
-                wanted=query.texts("expand") or usual,
-            )
-            for found in chosen
-        ]
+        return chosen, pulls
 
     async def info(self, call: Call, parts: Mapping[str, str]) -> None:
         """The facts of a repository at a revision."""
@@ -182,7 +183,9 @@ class Reading:
         revision = parts.get("revision", "main")
         return self._shelf.at(connection, key, repository_of(parts), revision)
 
-    async def _page(self, call: Call, query: Query, entries: Sequence[Any]) -> None:
+    async def _page(
+        self, call: Call, query: Query, entries: Sequence[T], show: Callable[[T], Any] | None = None
+    ) -> None:
         """A part of a list, and where the next one is."""
         at, limit = query.number("cursor", 0, OFFSET_MAX), query.limit()
         if at + limit < len(entries):
@@ -190,7 +193,8 @@ class Reading:
             path = call.path.removeprefix("/hub")
             link = f'<{root_of(call)}{path}?{urlencode(said, doseq=True)}>; rel="next"'
             call.extra_headers.append((b"link", link.encode("ascii", "replace")))
-        await answer(call, list(entries[at : at + limit]))
+        part = entries[at : at + limit]
+        await answer(call, [show(one) for one in part] if show else list(part))
 
 
 def _sort(chosen: list[Found], by: str, pulls: Mapping[str, int]) -> None:

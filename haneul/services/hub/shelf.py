@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from threading import Lock
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -24,7 +25,7 @@ from haneul.store.shelf import StateRow
 COMMIT_DIGITS = 40
 MARK = re.compile(r"[0-9a-f]{7,64}")
 MAINS = ("main", "master", "HEAD", "refs/heads/main")
-MANIFESTS_MAX = 64  # kept read; each may have 10,000 files
+FILES_HELD_MAX = 50_000  # of the revisions that are kept read
 
 
 class Repository(NamedTuple):
@@ -58,6 +59,8 @@ class Shelf:
 
     def __init__(self) -> None:
         self._read: OrderedDict[str, tuple[Manifest, dict[str, File]]] = OrderedDict()
+        self._files_held = 0
+        self._lock = Lock()  # several threads read
 
     def find(self, connection: Connection, key: Key, repository: str) -> Repository:
         """The repository, if the key may see it. Raises NotFound."""
@@ -94,16 +97,21 @@ class Shelf:
         self, connection: Connection, state: StateRow
     ) -> tuple[Manifest, dict[str, File]]:
         """A revision never changes: what was read once is true."""
-        kept = self._read.get(state.id)
-        if kept is None:
-            row = queries.get(connection, state.model, state.id)
-            if row is None:
-                raise NotFound("That revision has just gone.", param="revision")
-            manifest = read(row.manifest)
-            kept = manifest, {file.path: file for file in manifest.files}
-            self._read[state.id] = kept
-            while len(self._read) > MANIFESTS_MAX:
-                self._read.popitem(last=False)
+        with self._lock:
+            if (kept := self._read.get(state.id)) is not None:
+                self._read.move_to_end(state.id)
+                return kept
+        row = queries.get(connection, state.model, state.id)
+        if row is None:
+            raise NotFound("That revision has just gone.", param="revision")
+        manifest = read(row.manifest)
+        kept = manifest, {file.path: file for file in manifest.files}
+        with self._lock:
+            if state.id not in self._read:
+                self._read[state.id] = kept
+                self._files_held += len(manifest.files)
+            while self._files_held > FILES_HELD_MAX and len(self._read) > 1:
+                self._files_held -= len(self._read.popitem(last=False)[1][1])
         return kept
 
 
