@@ -60,12 +60,14 @@ class Collected(Struct, frozen=True, kw_only=True):
 
 
 def referenced(connection: Connection) -> Referenced:
-    """Everything that a model or a revision needs, withdrawn ones too."""
+    """Everything that a model or a revision needs that was not withdrawn."""
     digests, revisions = set(), set()
     for model in model_queries.every(connection):
         digests.add(model.digest)
         revisions.add(model.digest)
     for row in revision_queries.every(connection):
+        if row.withdrawn_us is not None:
+            continue
         revisions.add(row.id)
         digests.add(row.digest)
         digests.update(file.sha256 for file in read(row.manifest).files)

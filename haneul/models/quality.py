@@ -55,5 +55,7 @@ def loss_of(text: str) -> float:
     except ValueError:
         share = -1.0
     if not 0 <= share <= 10:
-        raise BadRequest(f"'{text[:32]}' is no loss of quality: 0% to 1000%.", param="quality_loss_max")
+        raise BadRequest(
+            f"'{text[:32]}' is no loss of quality: 0% to 1000%.", param="quality_loss_max"
+        )
     return share

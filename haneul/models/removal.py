@@ -15,6 +15,7 @@ from haneul.base.units import now_us
 from haneul.models.blobs import Blobs
 from haneul.models.hub import audited
 from haneul.models.manifest import File, read
+from haneul.models.pins import collecting
 from haneul.store import audit
 from haneul.store import models as queries
 from haneul.store import revisions as revision_queries
@@ -73,9 +74,11 @@ def _needless(connection: Connection, name: str, mine: Sequence[File]) -> tuple[
 def remove_files(digest: str, unused: Sequence[str], home: Path) -> None:
     """Removes the unused files of a model with that digest, and what was made of it here."""
     blobs = Blobs(places.blobs(home))
-    for each in unused:
-        with suppress(NotFound):
-            blobs.remove(each)
+    with collecting(blobs.locks) as pinned:  # a pull that is running may be about to need one
+        for each in unused:
+            if each not in pinned:
+                with suppress(NotFound):
+                    blobs.remove(each)
     shutil.rmtree(blobs.revisions / digest, ignore_errors=True)
     for path in places.derived(home).glob(f"{digest}.*"):
         path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ import pytest
 from haneul.base.errors import BadRequest, Conflict, ModelNotFound, NotAllowed
 from haneul.chips.estimate import around, exactly
 from haneul.chips.shape import Shape
-from haneul.models import lineage, revisions, serving
+from haneul.models import gc, lineage, revisions, serving
 from haneul.models.blobs import Blobs
 from haneul.models.manifest import File, manifest
 from haneul.models.quality import Measures, loss_of
@@ -172,6 +172,17 @@ def test_a_derivative_is_not_served_before_it_was_measured(database, blobs):
         point(database, "prod", child, blobs, model="n")
     measure(database, child, base, 1.02)
     assert serve(database, child, blobs).name == "n"
+
+
+def test_files_of_a_withdrawn_revision_are_not_needed_any_more(database, blobs):
+    kept, gone = add(database, "a"), add(database, "b")
+    serve(database, gone, blobs)
+    assert {kept.digest, gone.digest} <= database.run(gc.referenced).digests
+    database.run(lambda c: serving.withdraw(c, gone, "old"))
+    needed = database.run(gc.referenced)
+    assert kept.digest in needed.digests
+    assert gone.digest not in needed.digests
+    assert gone.id not in needed.revisions
 
 
 def test_losses_add_up_along_a_line(database):
