@@ -109,7 +109,7 @@ class Bill:
             self._offer, self.metering, self.upstream_id = offer, "none", None
         self.started_us = self._call.now_us()
         self.calls += 1
-        self._inside = (target.gate.busy, entered_s, self.counters.busy_us)
+        self._inside = (target.gate.busy, entered_s, self._flight.counters.busy_us)
 
     def leave(self) -> None:
         """The request is no longer inside."""
@@ -119,7 +119,8 @@ class Bill:
     def _charge(self) -> None:
         if self._inside is not None:
             busy, entered_s, before_us = self._inside
-            self.counters.busy_us = before_us + round((busy.reading_s() - entered_s) * MILLION)
+            busy_us = round((busy.reading_s() - entered_s) * MILLION)
+            self._flight.counters.busy_us = before_us + busy_us
 
     def delivering(self) -> None:
         """Keeps the counters safe from a kill: what is about to be sent is billed from now on."""
@@ -141,7 +142,7 @@ class Bill:
 
     def _settle(self, row: RequestRow) -> None:
         """Returns the reservation and counts what the request used."""
-        self._account.settle(self._reservation, row.cost_nano, self.counters.tokens())
+        self._account.settle(self._reservation, row.cost_nano, self._flight.counters.tokens())
         self._biller.metrics.count(row)
 
     def _record(self, state: str, status: int, error_code: str | None) -> RequestRow:

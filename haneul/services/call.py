@@ -67,6 +67,7 @@ class Call:
     ) -> None:
         self.id = new_id("req")
         self._received = Moment()
+        self.received_us = self._received.at_us  # when its head was there
         self.errors = errors  # how its client is told what failed
         self.method = method
         self.path = path  # decoded
@@ -98,11 +99,6 @@ class Call:
         self._within_s = float("inf")
         self._deadline = float("inf")
         self._late: HaneulError | None = None
-
-    @property
-    def received_us(self) -> int:
-        """When its head was there."""
-        return self._received.at_us
 
     def now_us(self) -> int:
         """The time, for this call: never before what was noted of it."""
