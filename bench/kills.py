@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from haneul.base.errors import CommandError
-from haneul.models.blobs import Blobs
-from haneul.models.fetch import Fetcher
+from haneul.models.folder.blobs import Blobs
 from haneul.models.manifest import File, manifest
-from haneul.models.pull import pull
+from haneul.models.pulling.fetch import Fetcher
+from haneul.models.pulling.pull import pull
 from haneul.models.reference import parse
 from haneul.testing.gguf import TINY, TINY_WEIGHTS, Weights, gguf_bytes
 from haneul.testing.rough import Manners, RoughServer

@@ -28,9 +28,9 @@ import msgspec
 from bench import kills, machine
 from bench.report import Spread, spread, table
 from haneul.base.errors import FetchFailed
-from haneul.models.fetch import Fetcher
-from haneul.models.piece import Piece
-from haneul.models.transfer import transfer
+from haneul.models.pulling.fetch import Fetcher
+from haneul.models.pulling.piece import Piece
+from haneul.models.pulling.transfer import transfer
 from haneul.testing.rough import Lie, Manners
 
 ROOT = Path(__file__).parent.parent

@@ -27,7 +27,7 @@ from haneul.chips.shape import Shape
 from haneul.console.pages import read_pages
 from haneul.listener import Listener, room_for
 from haneul.models import hub
-from haneul.models.progress import OnProgress
+from haneul.models.pulling.progress import OnProgress
 from haneul.parts import open_parts
 from haneul.server import Server
 from haneul.services import dialects

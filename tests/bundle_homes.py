@@ -6,11 +6,11 @@ import hashlib
 import io
 
 from haneul.models import revisions, serving
-from haneul.models.accept import accept
-from haneul.models.blobs import Blobs
 from haneul.models.bundle import create, keys, load, register
 from haneul.models.bundle.archive import Reader
 from haneul.models.bundle.collect import collect
+from haneul.models.folder.accept import accept
+from haneul.models.folder.blobs import Blobs
 from haneul.models.manifest import File
 from haneul.store import models as model_queries
 from haneul.store.database import open_database

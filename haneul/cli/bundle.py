@@ -19,8 +19,6 @@ from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.progress import PullProgress
 from haneul.cli.show import console, print_json, print_table
 from haneul.models import catalogue_added
-from haneul.models.accept import Accepted
-from haneul.models.blobs import Blobs
 from haneul.models.bundle import create as making
 from haneul.models.bundle import keys, register
 from haneul.models.bundle import load as loading
@@ -29,8 +27,10 @@ from haneul.models.bundle.collect import collect
 from haneul.models.bundle.contents import Contents
 from haneul.models.bundle.load import Signed
 from haneul.models.bundle.register import Placed
-from haneul.models.pins import pinned
-from haneul.models.progress import Meter
+from haneul.models.folder.accept import Accepted
+from haneul.models.folder.blobs import Blobs
+from haneul.models.folder.pins import pinned
+from haneul.models.pulling.progress import Meter
 from haneul.services.prices import set_price
 from haneul.services.targets import EMBEDDED
 from haneul.store import audit

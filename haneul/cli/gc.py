@@ -8,8 +8,8 @@ import msgspec
 from haneul.base.units import show_bytes
 from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.show import print_json, print_table
-from haneul.models import gc as garbage
-from haneul.models.gc import Collected, Rubbish
+from haneul.models.folder import gc as garbage
+from haneul.models.folder.gc import Collected, Rubbish
 from haneul.store import audit
 
 TOLD_MAX = 100  # names of files that the audit keeps

@@ -16,8 +16,9 @@ from haneul.chips.estimate import show
 from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.progress import PullProgress
 from haneul.cli.show import console, print_json, print_table
-from haneul.models import catalogue, hub, removal
-from haneul.models.blobs import Blobs
+from haneul.models import catalogue, hub
+from haneul.models.folder import removal
+from haneul.models.folder.blobs import Blobs
 from haneul.models.manifest import read
 from haneul.store import models as queries
 from haneul.store.database import Database

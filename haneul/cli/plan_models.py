@@ -17,8 +17,8 @@ from haneul.chips.shape import Shape
 from haneul.cli.command import database
 from haneul.models import catalogue, revisions
 from haneul.models.catalogue import Entry
-from haneul.models.config_shape import shape_of_config
-from haneul.models.shape import shape_of
+from haneul.models.shapes.config_shape import shape_of_config
+from haneul.models.shapes.gguf_shape import shape_of
 
 CONFIG_BYTES_MOST = 1 << 20
 

@@ -21,12 +21,12 @@ from haneul.cli.command import command, config, database, json_option
 from haneul.cli.show import print_json
 from haneul.models import catalogue, hub, preview, revisions, templates
 from haneul.models.catalogue import Entry
-from haneul.models.fetch import Fetcher
 from haneul.models.licences import Licence, licence
 from haneul.models.manifest import read
-from haneul.models.offer import LeftOut, Listed
 from haneul.models.preview import Preview
+from haneul.models.pulling.fetch import Fetcher
 from haneul.models.reference import Reference, parse
+from haneul.models.sources.offer import LeftOut, Listed
 from haneul.services import outlook
 from haneul.services.appraisal import corrections
 from haneul.services.outlook import Alternative, Machine, Outlook

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 from haneul.base.units import show_bytes, show_duration
-from haneul.models.progress import Progress as Report
+from haneul.models.pulling.progress import Progress as Report
 from haneul.services.tune.native import Progress as Built
 
 LINE_EVERY_S = 5.0

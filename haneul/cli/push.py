@@ -16,7 +16,7 @@ from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.progress import PullProgress
 from haneul.cli.show import console, print_json
 from haneul.models import revisions
-from haneul.models.blobs import Blobs
+from haneul.models.folder.blobs import Blobs
 from haneul.models.licences import licence
 from haneul.models.manifest import Manifest, read
 from haneul.services.hub.names import id_of

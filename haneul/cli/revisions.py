@@ -13,7 +13,7 @@ from haneul.cli.show import print_json, print_table
 from haneul.models import lineage as family
 from haneul.models import revisions as hub
 from haneul.models import serving
-from haneul.models.blobs import Blobs
+from haneul.models.folder.blobs import Blobs
 from haneul.models.lineage import Lineage
 from haneul.store import audit
 from haneul.store import models as model_queries

@@ -22,13 +22,13 @@ from haneul.base.gguf import read_header
 from haneul.base.gguf_header import Header
 from haneul.chips.shape import Shape
 from haneul.models import revisions, serving, templates
-from haneul.models.blobs import Blobs
 from haneul.models.catalogue import Entry, load
+from haneul.models.folder.blobs import Blobs
 from haneul.models.manifest import Manifest
-from haneul.models.progress import OnProgress
+from haneul.models.pulling.progress import OnProgress
 from haneul.models.reference import Reference, is_remote, parse, show
 from haneul.models.revisions import Facts
-from haneul.models.shape import shape_of
+from haneul.models.shapes.gguf_shape import shape_of
 from haneul.store import audit, engines
 from haneul.store import models as queries
 from haneul.store.audit import Who
@@ -37,7 +37,7 @@ from haneul.store.models import ModelRow
 from haneul.store.revisions import RevisionRow
 
 if TYPE_CHECKING:
-    from haneul.models.pull import Pulled
+    from haneul.models.pulling.pull import Pulled
 
 CONFIGURATION_MAX_BYTES = 16 << 20
 
@@ -108,8 +108,8 @@ async def bring(
     Raises what `pull` raises, ModelNotFound, Conflict for a revision that was withdrawn.
     """
     # Loaded with the first pull: what speaks https takes 12 MB, which serving does not need.
-    from haneul.models.fetch import Fetcher
-    from haneul.models.pull import pull
+    from haneul.models.pulling.fetch import Fetcher
+    from haneul.models.pulling.pull import pull
 
     await database.call(_refuse_remote, text)
     name, target, blobs = name_of(text), load().resolve(text), Blobs(folder)
@@ -197,7 +197,7 @@ def _served_template(row: ModelRow) -> str | None:
 
 def _shape(pulled: Pulled, blobs: Blobs) -> Shape | None:
     """What a configuration says of safetensors, if it is one that a plan can be made of."""
-    from haneul.models.config_shape import shape_of_config  # as the above: with a pull only
+    from haneul.models.shapes.config_shape import shape_of_config  # as the above: with a pull only
 
     raw = _content(pulled.manifest, "config.json", blobs)
     try:

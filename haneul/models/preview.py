@@ -11,16 +11,16 @@ from msgspec import Struct
 from haneul.base.errors import BadRequest, BrokenFile, FetchFailed, HaneulError
 from haneul.chips.estimate import Estimate, exactly
 from haneul.chips.shape import Shape
-from haneul.models import choice
 from haneul.models.catalogue import Entry
-from haneul.models.fetch import Fetcher
-from haneul.models.header_first import Described, describe
 from haneul.models.licences import Licence, licence
 from haneul.models.manifest import Format
-from haneul.models.offer import LeftOut, Listed, Offer, Wanted
-from haneul.models.race import offers
+from haneul.models.pulling.fetch import Fetcher
+from haneul.models.pulling.race import offers
 from haneul.models.reference import Reference, show
-from haneul.models.sources import Sources
+from haneul.models.sources import choice
+from haneul.models.sources.ask import Sources
+from haneul.models.sources.header_first import Described, describe
+from haneul.models.sources.offer import LeftOut, Listed, Offer, Wanted
 
 
 class Variant(Struct, frozen=True):

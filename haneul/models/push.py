@@ -22,10 +22,10 @@ from msgspec import Struct, field
 
 from haneul import __version__
 from haneul.base.errors import BadRequest, FetchFailed
-from haneul.models.blobs import Blobs
+from haneul.models.folder.blobs import Blobs
 from haneul.models.manifest import File, Manifest
-from haneul.models.progress import Meter, OnBytes, OnProgress, Tally
-from haneul.models.threads import together
+from haneul.models.pulling.progress import Meter, OnBytes, OnProgress, Tally
+from haneul.models.pulling.threads import together
 
 CONNECT_S = 10.0
 IDLE_S = 60.0  # between two reads or writes

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from haneul.base.errors import NotAllowed
 from haneul.base.units import now_us
 from haneul.models import revisions
-from haneul.models.blobs import Blobs
+from haneul.models.folder.blobs import Blobs
 from haneul.models.manifest import Manifest, read
 from haneul.store import models as model_queries
 from haneul.store import revisions as queries

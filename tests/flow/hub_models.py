@@ -10,7 +10,7 @@ from typing import Any
 
 from haneul.base import places
 from haneul.base.units import now_us
-from haneul.models.blobs import Blobs
+from haneul.models.folder.blobs import Blobs
 from haneul.models.manifest import File, Manifest, dump, manifest
 from haneul.store import revisions
 from haneul.store.revisions import RevisionRow

@@ -10,10 +10,10 @@ from hub_models import a_name, put_model
 
 from haneul.base.errors import FetchFailed
 from haneul.models import manifest
-from haneul.models.blobs import Blobs
-from haneul.models.fetch import Fetcher
+from haneul.models.folder.blobs import Blobs
 from haneul.models.preview import preview
-from haneul.models.pull import pull
+from haneul.models.pulling.fetch import Fetcher
+from haneul.models.pulling.pull import pull
 from haneul.models.reference import parse
 from haneul.testing.gguf import TINY, Weights, gguf_bytes
 from haneul.testing.safetensors import safetensors_bytes

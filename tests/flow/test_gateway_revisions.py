@@ -13,7 +13,7 @@ import pytest_asyncio
 from haneul.base import places
 from haneul.chips.estimate import exactly
 from haneul.models import hub, revisions, serving
-from haneul.models.blobs import Blobs, file_sha256
+from haneul.models.folder.blobs import Blobs, file_sha256
 from haneul.models.manifest import File, manifest
 from haneul.models.quality import Measures
 from haneul.models.revisions import Facts

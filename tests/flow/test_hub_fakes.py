@@ -10,9 +10,9 @@ import os
 import pytest
 from client_places import python_of
 
-from haneul.models.blobs import Blobs
-from haneul.models.fetch import Fetcher
-from haneul.models.pull import pull
+from haneul.models.folder.blobs import Blobs
+from haneul.models.pulling.fetch import Fetcher
+from haneul.models.pulling.pull import pull
 from haneul.models.reference import parse
 from haneul.testing.gguf import gguf_bytes
 from haneul.testing.hub import FakeHub

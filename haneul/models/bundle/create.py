@@ -14,13 +14,13 @@ from msgspec import Struct
 from nacl.signing import SigningKey
 
 from haneul.base.errors import CommandError, Conflict, NotFound
-from haneul.models.blobs import Blobs
 from haneul.models.bundle import contents as form
 from haneul.models.bundle import keys
 from haneul.models.bundle.archive import BLOCK, CONTENTS, END, SIGNATURE, OnBytes, Writer
 from haneul.models.bundle.contents import Contents
 from haneul.models.bundle.prove import prove
-from haneul.models.space import check_space
+from haneul.models.folder.blobs import Blobs
+from haneul.models.pulling.space import check_space
 
 
 class Signature(Struct, frozen=True, forbid_unknown_fields=True):

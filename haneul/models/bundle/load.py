@@ -16,8 +16,6 @@ import msgspec
 from msgspec import Struct
 
 from haneul.base.errors import BrokenFile, CommandError, NotAllowed
-from haneul.models.accept import Accepted
-from haneul.models.blobs import Blobs
 from haneul.models.bundle import contents as form
 from haneul.models.bundle import keys
 from haneul.models.bundle.archive import (
@@ -32,7 +30,9 @@ from haneul.models.bundle.contents import Blob, Contents
 from haneul.models.bundle.create import Signature
 from haneul.models.bundle.keys import Trusted
 from haneul.models.bundle.prove import prove
-from haneul.models.space import check_space
+from haneul.models.folder.accept import Accepted
+from haneul.models.folder.blobs import Blobs
+from haneul.models.pulling.space import check_space
 
 HEXADECIMAL_64 = 128
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from haneul.base.errors import BadRequest, BrokenFile
-from haneul.models.accept import Accepted, accept
 from haneul.models.bundle.contents import Model
+from haneul.models.folder.accept import Accepted, accept
 
 
 def prove(model: Model, path_of: Callable[[str], Path]) -> Accepted:

@@ -16,10 +16,10 @@ from haneul.base.errors import HaneulError, NotAllowed
 from haneul.base.ids import new_id
 from haneul.base.units import now_us
 from haneul.models import revisions, serving
-from haneul.models.accept import Accepted
-from haneul.models.blobs import Blobs
 from haneul.models.bundle.contents import Contents, Model
 from haneul.models.bundle.load import Signed
+from haneul.models.folder.accept import Accepted
+from haneul.models.folder.blobs import Blobs
 from haneul.models.revisions import Facts
 from haneul.store import audit
 from haneul.store import prices as price_queries

@@ -21,15 +21,16 @@ from haneul.base import places
 from haneul.base.deriving import Convert, Importance, Job, Loss, Made, Measure, Merge, Quantise
 from haneul.base.errors import BadRequest
 from haneul.base.gguf import check_file, read_header
-from haneul.models import licences, lock, revisions, serving, templates
-from haneul.models.blobs import Blobs, file_sha256
+from haneul.models import licences, revisions, serving, templates
 from haneul.models.derive import child, losses, parents
 from haneul.models.derive.child import OnStep
 from haneul.models.derive.parents import Parent
+from haneul.models.folder import lock
+from haneul.models.folder.blobs import Blobs, file_sha256
 from haneul.models.manifest import File, manifest, read
 from haneul.models.quality import Measures
 from haneul.models.revisions import Facts
-from haneul.models.shape import shape_of
+from haneul.models.shapes.gguf_shape import shape_of
 from haneul.store import revisions as queries
 from haneul.store.audit import Who
 from haneul.store.database import Database

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from haneul.base.errors import BadRequest, ModelNotFound, NotAllowed
 from haneul.models import licences, revisions
-from haneul.models.blobs import Blobs
+from haneul.models.folder.blobs import Blobs
 from haneul.models.manifest import Format, Manifest, read
 from haneul.store import revisions as queries
 from haneul.store.revisions import RevisionRow

@@ -9,7 +9,7 @@ from msgspec import Struct
 from haneul.chips.estimate import Estimate, around
 from haneul.chips.shape import Shape
 from haneul.models.licences import Licence
-from haneul.models.offer import Wanted
+from haneul.models.sources.offer import Wanted
 
 Openness = Literal["open-data", "open-weights", "restricted-weights"]
 Task = Literal[

@@ -11,8 +11,8 @@ from haneul.chips.estimate import Estimate, around, exactly
 from haneul.chips.shape import Layers, Shape
 from haneul.models.families.entry import BITS, Entry, Openness, Service, Task, Thinking, by_bits
 from haneul.models.licences import licence
-from haneul.models.offer import Wanted
 from haneul.models.reference import parse
+from haneul.models.sources.offer import Wanted
 
 
 class Measures(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

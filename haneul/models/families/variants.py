@@ -7,8 +7,8 @@ import re
 from msgspec.structs import replace
 
 from haneul.models.families.entry import BITS, Entry, size_of
-from haneul.models.offer import Wanted
 from haneul.models.reference import Reference
+from haneul.models.sources.offer import Wanted
 
 TAG = re.compile(r"(.+)-([a-z0-9_]+)")
 TALKS = re.compile(r"-(instruct|chat|it)$")  # what others add to a name; every entry here talks

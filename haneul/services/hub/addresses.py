@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from haneul.base import places
-from haneul.models.blobs import Blobs
+from haneul.models.folder.blobs import Blobs
 from haneul.services.call import Call
 from haneul.services.chat import Gateway
 from haneul.services.hub.access import Access

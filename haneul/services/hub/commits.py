@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from haneul.base.errors import BadRequest, NotFound
-from haneul.models.accept import IGNORED, check_name
+from haneul.models.folder.accept import IGNORED, check_name
 from haneul.models.manifest import FILES_MAX, File
 from haneul.services.hub.wire import Oid, Path, Size
 

@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from haneul.base.errors import NotFound, RangeNotSatisfiable
-from haneul.models.blobs import Blobs
+from haneul.models.folder.blobs import Blobs
 from haneul.models.manifest import File
 from haneul.services.call import Call
 from haneul.services.hub.access import Access

@@ -6,9 +6,9 @@ from sqlalchemy import Connection
 
 from haneul.base.errors import BadRequest, BrokenFile, Conflict, NotFound
 from haneul.models import revisions, serving
-from haneul.models.accept import IGNORED, Accepted
-from haneul.models.accept import accept as proven
-from haneul.models.blobs import Blobs
+from haneul.models.folder.accept import IGNORED, Accepted
+from haneul.models.folder.accept import accept as proven
+from haneul.models.folder.blobs import Blobs
 from haneul.models.manifest import File, read
 from haneul.services.hub.commits import Wanted
 from haneul.services.hub.shelf import MAINS, Found, Shelf, commit_of, may_see

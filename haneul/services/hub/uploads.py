@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 from haneul.base.errors import BadRequest, CommandError, RequestTimeout, Unavailable
-from haneul.models.blobs import Blobs
+from haneul.models.folder.blobs import Blobs
 from haneul.models.manifest import File
-from haneul.models.space import check_space
-from haneul.models.threads import to_end
+from haneul.models.pulling.space import check_space
+from haneul.models.pulling.threads import to_end
 from haneul.services.call import Call
 from haneul.services.hub.tickets import Ticket
 

@@ -16,8 +16,8 @@ from haneul.base.errors import (
 )
 from haneul.base.wire import decode
 from haneul.models import catalogue
-from haneul.models.accept import IGNORED, check_name
-from haneul.models.blobs import Blobs
+from haneul.models.folder.accept import IGNORED, check_name
+from haneul.models.folder.blobs import Blobs
 from haneul.services import keys
 from haneul.services.acting import actor_of
 from haneul.services.call import Call

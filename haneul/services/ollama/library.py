@@ -14,8 +14,9 @@ from haneul.base import places
 from haneul.base.errors import BadRequest, Conflict, NotAllowed, UnsupportedValue
 from haneul.base.gguf import read_header
 from haneul.base.units import now_us
-from haneul.models import hub, removal
-from haneul.models.progress import Progress
+from haneul.models import hub
+from haneul.models.folder import removal
+from haneul.models.pulling.progress import Progress
 from haneul.models.reference import parse
 from haneul.services import strict
 from haneul.services.acting import actor_of

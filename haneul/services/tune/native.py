@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from haneul.base import places
 from haneul.base.errors import CommandError
-from haneul.models import lock
+from haneul.models.folder import lock
 from haneul.services.replica import environment
 from haneul.services.tune.setup import LIBRARY_FILE
 
@@ -72,7 +72,7 @@ async def ensure_build(home: Path, chip: str, *, jobs: int, on_progress: OnProgr
 
 async def _fetch(source: Path, on_progress: OnProgress) -> None:
     # Loaded for a build: what speaks https takes 12 MB, which a gateway does not need.
-    from haneul.models import source_archive
+    from haneul.models.sources import source_archive
 
     await source_archive.fetch(
         PACKAGE,

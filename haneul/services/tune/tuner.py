@@ -14,7 +14,8 @@ from haneul.chips.chip import Chip
 from haneul.chips.detect import cpu_of
 from haneul.chips.footprint import fits, footprint
 from haneul.chips.host import read_host
-from haneul.models import hub, lock
+from haneul.models import hub
+from haneul.models.folder import lock
 from haneul.services.replica import Spec
 from haneul.services.specs import context, spec_of
 from haneul.services.tune import axes

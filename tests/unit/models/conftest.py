@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from haneul.chips.shape import Shape
-from haneul.models.blobs import Blobs
 from haneul.models.catalogue import read
-from haneul.models.fetch import Fetcher
+from haneul.models.folder.blobs import Blobs
+from haneul.models.pulling.fetch import Fetcher
 from haneul.testing.gguf import TINY_WEIGHTS, Weights, gguf_bytes
 from haneul.testing.hub import FakeHub
 

@@ -8,8 +8,8 @@ import json
 import pytest
 
 from haneul.base.errors import BadRequest, BrokenFile
-from haneul.models.accept import accept, check_name
-from haneul.models.blobs import Blobs
+from haneul.models.folder.accept import accept, check_name
+from haneul.models.folder.blobs import Blobs
 from haneul.models.manifest import File
 from haneul.testing.gguf import gguf_bytes
 from haneul.testing.safetensors import safetensors_bytes

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haneul.base.errors import BadRequest, NotFound
-from haneul.models.blobs import Blobs, Kept
+from haneul.models.folder.blobs import Blobs, Kept
 
 DATA = b"model bytes"
 SIZE = len(DATA)

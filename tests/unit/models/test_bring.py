@@ -7,8 +7,9 @@ import pytest
 
 from haneul.base.errors import CommandError
 from haneul.models import hub as models
-from haneul.models import manifest, removal, revisions
-from haneul.models.blobs import Blobs
+from haneul.models import manifest, revisions
+from haneul.models.folder import removal
+from haneul.models.folder.blobs import Blobs
 from haneul.store import audit
 from haneul.store import models as queries
 from haneul.store import revisions as revision_queries

@@ -3,7 +3,7 @@
 import pytest
 
 from haneul.chips.footprint import kv_bytes
-from haneul.models.config_shape import shape_of_config
+from haneul.models.shapes.config_shape import shape_of_config
 
 
 def mixture(model_type, layers, hidden, heads, kv_heads, width, vocabulary, **more):

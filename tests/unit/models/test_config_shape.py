@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from haneul.base.errors import BrokenFile
 from haneul.chips.footprint import footprint, kv_bytes
 from haneul.models.catalogue import find
-from haneul.models.config_fields import read_config
-from haneul.models.config_shape import shape_of_config
+from haneul.models.shapes.config_fields import read_config
+from haneul.models.shapes.config_shape import shape_of_config
 
 TOLD = json.loads((Path(__file__).parent / "model_configs.json").read_text())
 NAMES = sorted(TOLD["models"])

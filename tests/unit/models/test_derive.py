@@ -19,7 +19,7 @@ from haneul.base.gguf import read_header
 from haneul.models import hub, revisions, serving
 from haneul.models.derive import child, make
 from haneul.models.derive.make import Kitchen
-from haneul.models.gc import collect, referenced
+from haneul.models.folder.gc import collect, referenced
 from haneul.store import models as rows
 from haneul.store import revisions as queries
 from haneul.store.database import open_database

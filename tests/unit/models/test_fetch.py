@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haneul.base.errors import FetchFailed
-from haneul.models.addresses import is_public
-from haneul.models.fetch import Fetcher
+from haneul.models.pulling.addresses import is_public
+from haneul.models.pulling.fetch import Fetcher
 from haneul.testing.hub import FakeHub
 
 TOKEN = {"Authorization": "Bearer secret"}

@@ -11,11 +11,11 @@ import time
 import pytest
 
 from haneul.base.errors import CommandError, NotFound
-from haneul.models.blobs import Blobs, Kept
-from haneul.models.gc import BROKEN_OFF_S, RECENT_S, Referenced, collect
-from haneul.models.lock import hold
+from haneul.models.folder.blobs import Blobs, Kept
+from haneul.models.folder.gc import BROKEN_OFF_S, RECENT_S, Referenced, collect
+from haneul.models.folder.lock import hold
+from haneul.models.folder.pins import Pins, collecting
 from haneul.models.manifest import File, manifest
-from haneul.models.pins import Pins, collecting
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a file open")
 
@@ -125,7 +125,7 @@ def test_pull_that_was_killed_holds_nothing_back(home, blobs):
     file = put(blobs, b"wanted")
     code = (
         "import asyncio, os, sys, pathlib\n"
-        "from haneul.models.pins import Pins\n"
+        "from haneul.models.folder.pins import Pins\n"
         "async def main():\n"
         "    pins = await Pins(pathlib.Path(sys.argv[1])).__aenter__()\n"
         "    pins.add([sys.argv[2]])\n"

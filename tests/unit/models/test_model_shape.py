@@ -5,7 +5,7 @@ from gguf import GGUFReader
 
 from haneul.base.errors import BrokenFile
 from haneul.base.gguf import check_file, read_header
-from haneul.models.shape import shape_of
+from haneul.models.shapes.gguf_shape import shape_of
 from haneul.testing.gguf import TINY, TINY_WEIGHTS, Weights, gguf_bytes
 
 

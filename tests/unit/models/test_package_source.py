@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from haneul.base.errors import FetchFailed
-from haneul.models.fetch import Fetcher
-from haneul.models.package_index import PackageIndex
+from haneul.models.pulling.fetch import Fetcher
+from haneul.models.sources.package_index import PackageIndex
 
 SHA256 = "ab" * 32
 PAGE = f"""<a href="../../files/some_thing-1.2-py3-none-any.whl">w</a>

@@ -11,10 +11,10 @@ import time
 import pytest
 
 from haneul.base.errors import BadRequest, BrokenFile, CommandError, FetchFailed
-from haneul.models.blobs import Blobs
-from haneul.models.fetch import WrongBytes
-from haneul.models.progress import Progress
-from haneul.models.pull import pull
+from haneul.models.folder.blobs import Blobs
+from haneul.models.pulling.fetch import WrongBytes
+from haneul.models.pulling.progress import Progress
+from haneul.models.pulling.pull import pull
 from haneul.models.reference import parse
 
 
@@ -349,9 +349,9 @@ async def test_cancelled_pull_leaves_a_partial_that_is_continued(pulling, hub, m
 PULLER = """
 import asyncio, os, resource, sys
 from pathlib import Path
-from haneul.models.blobs import Blobs
-from haneul.models.fetch import Fetcher
-from haneul.models.pull import pull
+from haneul.models.folder.blobs import Blobs
+from haneul.models.pulling.fetch import Fetcher
+from haneul.models.pulling.pull import pull
 from haneul.models.reference import parse
 
 async def main():

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from bench.kills import count_corrupt, run
-from haneul.models.blobs import Blobs
+from haneul.models.folder.blobs import Blobs
 
 
 @pytest.mark.slow

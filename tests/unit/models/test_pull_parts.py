@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haneul.base.errors import BadRequest, FetchFailed
-from haneul.models.choice import choose
-from haneul.models.offer import Listed, Offer
-from haneul.models.pip_settings import PipSettings, pip_settings
-from haneul.models.progress import Meter, Progress
-from haneul.models.pull import pull
-from haneul.models.race import offers
+from haneul.models.pulling.progress import Meter, Progress
+from haneul.models.pulling.pull import pull
+from haneul.models.pulling.race import offers
 from haneul.models.reference import parse
+from haneul.models.sources.choice import choose
+from haneul.models.sources.offer import Listed, Offer
+from haneul.models.sources.pip_settings import PipSettings, pip_settings
 
 FILES = [
     Listed(path)

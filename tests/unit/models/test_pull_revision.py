@@ -8,14 +8,14 @@ import pytest
 
 from haneul.base import gguf_parts
 from haneul.base.errors import BrokenFile, CommandError, FetchFailed
-from haneul.models.bring import Bringing
-from haneul.models.offer import Offer, Offered, Part
-from haneul.models.piece import Piece
-from haneul.models.pins import Pins
-from haneul.models.progress import Meter
-from haneul.models.pull import pull
+from haneul.models.folder.pins import Pins
+from haneul.models.pulling.bring import Bringing
+from haneul.models.pulling.piece import Piece
+from haneul.models.pulling.progress import Meter
+from haneul.models.pulling.pull import pull
+from haneul.models.pulling.supply import Supply
 from haneul.models.reference import parse
-from haneul.models.supply import Supply
+from haneul.models.sources.offer import Offer, Offered, Part
 from haneul.testing.gguf import TINY, TINY_WEIGHTS, gguf_bytes
 from haneul.testing.safetensors import safetensors_bytes
 

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haneul.base.errors import BadRequest, FetchFailed
-from haneul.models.choice import choose
-from haneul.models.code_hooks import HOOKS, without_code
 from haneul.models.manifest import File, manifest
-from haneul.models.offer import Listed
 from haneul.models.reference import parse
+from haneul.models.sources.choice import choose
+from haneul.models.sources.code_hooks import HOOKS, without_code
+from haneul.models.sources.offer import Listed
 
 SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
 DESCRIBED = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]

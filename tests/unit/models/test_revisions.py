@@ -8,8 +8,9 @@ import pytest
 from haneul.base.errors import BadRequest, Conflict, ModelNotFound, NotAllowed
 from haneul.chips.estimate import around, exactly
 from haneul.chips.shape import Shape
-from haneul.models import gc, lineage, revisions, serving
-from haneul.models.blobs import Blobs
+from haneul.models import lineage, revisions, serving
+from haneul.models.folder import gc
+from haneul.models.folder.blobs import Blobs
 from haneul.models.manifest import File, manifest
 from haneul.models.quality import Measures, loss_of
 from haneul.models.revisions import Facts

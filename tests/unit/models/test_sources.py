@@ -9,14 +9,14 @@ from types import SimpleNamespace
 import pytest
 
 from haneul.base.errors import CommandError, FetchFailed
-from haneul.models import hub_settings
-from haneul.models.modelscope import ModelScope
-from haneul.models.offer import Wanted
-from haneul.models.pull import pull
-from haneul.models.race import offers
+from haneul.models.pulling.pull import pull
+from haneul.models.pulling.race import offers
+from haneul.models.pulling.supply import Supply
 from haneul.models.reference import parse, show
-from haneul.models.sources import Sources
-from haneul.models.supply import Supply
+from haneul.models.sources import hub_settings
+from haneul.models.sources.ask import Sources
+from haneul.models.sources.modelscope import ModelScope
+from haneul.models.sources.offer import Wanted
 from haneul.testing import repositories
 from haneul.testing.hub import FakeHub
 from haneul.testing.safetensors import safetensors_bytes

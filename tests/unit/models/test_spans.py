@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haneul.models.spans import SHARE_BYTES, SILENT_S, Held, Plan
+from haneul.models.pulling.spans import SHARE_BYTES, SILENT_S, Held, Plan
 
 RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=20)
 

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from haneul.base.errors import FetchFailed
-from haneul.models.fetch import Fetcher, WrongBytes
-from haneul.models.mirrors import Mirrors
-from haneul.models.partial import Partial, State
-from haneul.models.piece import Piece
-from haneul.models.spans import SHARE_BYTES, SILENT_S
-from haneul.models.transfer import key, transfer
+from haneul.models.pulling.fetch import Fetcher, WrongBytes
+from haneul.models.pulling.mirrors import Mirrors
+from haneul.models.pulling.partial import Partial, State
+from haneul.models.pulling.piece import Piece
+from haneul.models.pulling.spans import SHARE_BYTES, SILENT_S
+from haneul.models.pulling.transfer import key, transfer
 from haneul.testing.rough import Lie, Manners, RoughServer
 
 DATA = random.Random(3).randbytes(9 * SHARE_BYTES + 12_345)

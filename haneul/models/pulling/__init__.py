@@ -1,0 +1,1 @@
+"""How bytes come here: one fetcher, several connections, several sources, one hash."""
