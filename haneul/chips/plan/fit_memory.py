@@ -9,7 +9,7 @@ from haneul.chips.plan.precision import precision_of
 from haneul.chips.plan.step import cache_bytes
 from haneul.chips.plan.terms import Deployment, Load, Memory
 
-USABLE = 0.92  # of a chip's memory: the rest is the driver's, the allocator's and the graphs'
+USABLE = 0.9  # of a chip's memory: the rest is the driver's, the allocator's and the graphs'
 WORK_BYTES = 1.5e9  # of activations and communication, at least
 WORK_TOKENS = 8192  # of a prompt that is computed at once
 
@@ -33,7 +33,7 @@ def memory(deployment: Deployment, load: Load, *, batch: int | None = None) -> M
     chip, model = deployment.chip, deployment.model
     if chip.memory_gb is None:
         raise UnsupportedValue(f"The memory of {chip.name} is unknown: no fit is forecast.")
-    capacity = chip.memory_gb * 1e9 * USABLE
+    capacity = chip.memory_gb * 2**30 * USABLE  # data sheets say GB and mean GiB
     weights = weight_bytes(deployment)
     work = min(WORK_BYTES, 0.1 * capacity) + WORK_TOKENS * model.hidden * 2 * 4 / deployment.tp
     split = 1 if model.is_latent else min(deployment.tp, max(1, model.kv_heads))

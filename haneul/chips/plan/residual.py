@@ -19,7 +19,8 @@ from haneul.chips.plan.terms import Deployment, Load
 
 Array = NDArray[np.float64]
 HUBER = 1.5  # standard deviations from which on a row counts less
-ROUNDS = 4  # of reweighting
+ROUNDS = 3  # of reweighting
+NAMES = ("kind", "engine", "generation", "precision", "architecture", "chip", "model")
 ENGINES = (("trt", "trt"), ("tensorrt", "trt"), ("sglang", "sglang"), ("vllm", "vllm"))
 
 
@@ -54,7 +55,7 @@ class Residual(Struct, frozen=True, kw_only=True):
     noise: float
     rows: tuple[Traits, ...]
     weights: tuple[float, ...]
-    inverse: tuple[tuple[float, ...], ...] = ()  # of the kernel matrix; what an interval needs
+    extra: tuple[float, ...]  # noise of each row over the usual: more where it stands apart
     widen: float = 1.0  # what makes an 80 % interval hold 80 % of rows left out
 
 
@@ -92,24 +93,30 @@ def traits(deployment: Deployment, load: Load, *, batch: int) -> Traits:
     )
 
 
-def _columns(rows: tuple[Traits, ...]) -> dict[str, NDArray[Any]]:
-    names = ("kind", "engine", "generation", "precision", "architecture", "chip", "model")
-    columns: dict[str, NDArray[Any]] = {
-        name: np.array([getattr(row, name) for row in rows]) for name in names
+def columns(rows: tuple[Traits, ...]) -> dict[str, NDArray[Any]]:
+    """The traits of rows as columns; names as numbers that are equal where the names are."""
+    out: dict[str, NDArray[Any]] = {
+        name: np.array([getattr(row, name) for row in rows]) for name in NAMES
     }
     numbers = [[row.isl, row.osl, row.batch, row.chips] for row in rows]
-    columns["numbers"] = np.array(numbers, dtype=np.float64).reshape(len(rows), 4)
-    return columns
+    out["numbers"] = np.array(numbers, dtype=np.float64).reshape(len(rows), 4)
+    return out
 
 
 def kernel(left: tuple[Traits, ...], right: tuple[Traits, ...], parts: tuple[Part, ...]) -> Array:
     """How alike rows are: the covariance of their errors."""
-    one, two = _columns(left), _columns(right)
+    return alike(columns(left), columns(right), parts)
+
+
+def alike(
+    one: dict[str, NDArray[Any]], two: dict[str, NDArray[Any]], parts: tuple[Part, ...]
+) -> Array:
+    """The same of columns."""
     apart = ((one["numbers"][:, None, :] - two["numbers"][None, :, :]) ** 2).sum(axis=2)
-    total = np.zeros((len(left), len(right)))
-    same = {name: one[name][:, None] == two[name][None, :] for name in one if name != "numbers"}
+    total: Array = np.zeros(apart.shape)
+    same = {name: one[name][:, None] == two[name][None, :] for name in NAMES}
     for part in parts:
-        value = part.spread**2 * np.ones_like(total)
+        value = np.full(apart.shape, part.spread**2)
         for name in part.shared:
             value *= same[name]
         if part.reach:
@@ -118,25 +125,40 @@ def kernel(left: tuple[Traits, ...], right: tuple[Traits, ...], parts: tuple[Par
     return total
 
 
+def solve(covariance: Array, errors: Array, *, noise: float) -> tuple[Array, Array]:
+    """Weights of the rows, and how much more noise than usual each is taken to have (Huber)."""
+    extra: Array = np.ones(len(errors))
+    weights: Array = np.zeros(len(errors))
+    for _ in range(ROUNDS):
+        whole = covariance + np.diag(noise**2 * extra)
+        weights = np.asarray(np.linalg.solve(whole, errors), np.float64)
+        left = noise**2 * extra * weights  # what the fit leaves of each row
+        extra = np.maximum(1.0, np.abs(left) / (HUBER * noise))
+    return weights, extra
+
+
 def fit(
     rows: tuple[Traits, ...], errors: Array, *, parts: tuple[Part, ...], noise: float
 ) -> Residual:
     """The correction of errors log(measured / forecast); rows that stand apart count less."""
-    covariance = kernel(rows, rows, parts)
-    extra: Array = np.ones(len(rows))
-    inverse: Array = np.eye(len(rows))
-    for _ in range(ROUNDS):
-        inverse = np.asarray(np.linalg.inv(covariance + np.diag(noise**2 * extra)), np.float64)
-        left: Array = noise**2 * extra * (inverse @ errors)  # what the fit leaves of each row
-        extra = np.maximum(1.0, np.abs(left) / (HUBER * noise))
-    weights = inverse @ errors
+    weights, extra = solve(kernel(rows, rows, parts), errors, noise=noise)
     return Residual(
         parts=parts,
         noise=noise,
         rows=rows,
         weights=tuple(float(value) for value in weights),
-        inverse=tuple(tuple(float(value) for value in line) for line in inverse),
+        extra=tuple(float(value) for value in extra),
     )
+
+
+def deviations(
+    across: Array, covariance: Array, extra: Array, *, parts: tuple[Part, ...], noise: float
+) -> Array:
+    """What stays uncertain of each question, as standard deviations of the logarithm."""
+    whole = sum(part.spread**2 for part in parts) + noise**2
+    solved = np.linalg.solve(covariance + np.diag(noise**2 * extra), across.T)
+    left: Array = np.sqrt(np.maximum(whole - (across * solved.T).sum(axis=1), noise**2))
+    return left
 
 
 class Corrector:
@@ -144,13 +166,16 @@ class Corrector:
 
     def __init__(self, residual: Residual) -> None:
         self._residual = residual
+        self._known = columns(residual.rows)
         self._weights = np.array(residual.weights)
-        self._inverse = np.array(residual.inverse)
+        covariance = kernel(residual.rows, residual.rows, residual.parts)
+        noise = residual.noise**2 * np.array(residual.extra)
+        self._inverse = np.linalg.inv(covariance + np.diag(noise))
 
     def __call__(self, asked: tuple[Traits, ...]) -> tuple[Array, Array]:
         residual = self._residual
-        across = kernel(asked, residual.rows, residual.parts)
+        across = alike(columns(asked), self._known, residual.parts)
         whole = sum(part.spread**2 for part in residual.parts) + residual.noise**2
-        explained = np.einsum("ij,jk,ik->i", across, self._inverse, across)
-        deviation = np.sqrt(np.maximum(whole - explained, residual.noise**2))
-        return across @ self._weights, deviation * residual.widen
+        explained = ((across @ self._inverse) * across).sum(axis=1)
+        left = np.sqrt(np.maximum(whole - explained, residual.noise**2))
+        return across @ self._weights, left * residual.widen

@@ -19,8 +19,10 @@ from haneul.chips.plan.terms import Deployment, Load, PlanChip, PlanModel, Role
 ROWS_MOST = 100_000
 NEEDED = ("model", "chip", "isl", "osl", "tier")
 WIDE_CHIPS = 16  # above which a recorded tensor-parallel degree is a rack
-MAX_BATCH = 2048  # sequences that a replica of TensorRT-LLM's offline tables takes
-PARTS = re.compile(r"\b(TP|EP|PP|DEP|DP)(\d+)", re.IGNORECASE)
+CHATS_LONGEST = 4.0  # of ShareGPT's answers over their mean
+USERS = re.compile(r"_c(\d+)_tp")  # in the name of a row: users of all its chips
+MAX_BATCH = 4096  # sequences that a replica of TensorRT-LLM's offline tables takes
+PARTS = re.compile(r"(?<![A-Za-z-])(TP|EP|PP|DEP|DP)(\d+)", re.IGNORECASE)
 MIXTURE = re.compile(r"MoE-TP(\d+) EP(\d+)", re.IGNORECASE)
 SPECULATED = re.compile(r"MTP 1 token, 70|simulated MTP", re.IGNORECASE)
 
@@ -96,7 +98,10 @@ def _row(
     tpot_ms, ttft_ms = _number(facts, "tpot_ms"), _number(facts, "ttft_ms")
     batch = _batch(facts, count)
     recorded = int(_number(facts, "n_chips") or 0) or count
-    if batch is not None and count < recorded and recorded > WIDE_CHIPS:
+    users = USERS.search(facts.get("id", ""))
+    if users and batch and int(users[1]) == batch * tp > batch and "ADP0" in facts["parallelism"]:
+        batch, tp, ep, dp = batch * tp, 1, tp, tp  # a batch for each rank of attention-DP
+    elif batch is not None and is_rack(facts):
         batch = max(1, round(batch * count / recorded))
     is_burst = "infinite rate" in notes
     deployment = Deployment(
@@ -119,6 +124,7 @@ def _row(
         requests=batch if is_burst else None,
         acceptance=0.7 if SPECULATED.search(notes) else 0.0,
         tpot_s=tpot_ms / 1e3 if tpot_ms and batch is None else None,
+        longest=CHATS_LONGEST if is_burst and "ShareGPT" in notes else 1.0,
         is_static="static batch" in notes or is_alone,
     )
     return Row(
@@ -169,6 +175,12 @@ def parallelism(facts: Mapping[str, str], model: PlanModel) -> tuple[int, int, i
     count = chips or tp * pp
     ep = tp if "EP" in words.upper() and model.experts else 1
     return tp * pp * max(1, count // (tp * pp)), tp, ep, pp, max(1, count // (tp * pp))
+
+
+def is_rack(facts: Mapping[str, str]) -> bool:
+    """Whether a row names a whole rack as one tensor-parallel group."""
+    experts = MIXTURE.search(facts.get("parallelism", ""))
+    return experts is not None and experts[2] == "1" and int(experts[1]) > WIDE_CHIPS
 
 
 def _wide(facts: Mapping[str, str], chips: int) -> tuple[int, int, int, int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from haneul.chips.plan.fit_memory import memory
 from haneul.chips.plan.step import Efficiency, Work, pass_terms
@@ -88,11 +88,12 @@ def rates(deployment: Deployment, load: Load, efficiency: Efficiency, *, batch: 
         ttft = prompt.alone_s if batch == 1 else prompt.packed_s * batch
         tpot, total = step_s / gained, batch * load.osl / (ttft + steps * step_s)
     elif load.requests is not None:
-        ttft, tpot, total = _burst(load, prompt, efficiency, batch, steps, step_s)
+        few = work if load.longest <= 1 else structs.replace(work, sequences=batch / load.longest)
+        tail_s = sum(pass_terms(deployment, few, efficiency).values())
+        ttft, tpot, total = _burst(load, prompt, efficiency, batch, steps, (step_s, tail_s))
     else:
         waiting = efficiency.mixing * prompt.mixed_s * batch / steps
-        busy = waiting / (step_s + waiting)
-        ttft = prompt.alone_s + step_s + efficiency.queue * prompt.mixed_s * batch * busy
+        ttft = prompt.alone_s + step_s + efficiency.queue * prompt.mixed_s * (batch - 1)
         tpot = (step_s + waiting) / gained
         total = batch * load.osl / (prompt.alone_s + steps * (step_s + waiting))
         terms["prompts"] = waiting
@@ -108,22 +109,29 @@ def rates(deployment: Deployment, load: Load, efficiency: Efficiency, *, batch: 
 
 
 def _burst(
-    load: Load, prompt: Prompts, efficiency: Efficiency, batch: int, steps: float, step_s: float
+    load: Load,
+    prompt: Prompts,
+    efficiency: Efficiency,
+    batch: int,
+    steps: float,
+    pass_s: tuple[float, float],
 ) -> tuple[float, float, float]:
-    """TTFT, TPOT and tokens/s of requests that all come at once."""
+    """TTFT, TPOT and tokens/s of requests that all come at once.
+
+    pass_s is a step of the full batch and one of the tail, when only long answers are left.
+    """
+    step_s, tail_s = pass_s
     requests = load.requests or batch
     at_once = min(requests, batch)
     rounds = max(1.0, requests / at_once)
-    whole_s = requests * prompt.mixed_s + rounds * steps * step_s + prompt.alone_s
+    decode_s = (rounds - 1) * steps * step_s + load.longest * steps * tail_s
+    whole_s = requests * prompt.mixed_s + decode_s + prompt.alone_s
     in_line = (requests - at_once) / requests
-    ttft = (
-        BURST_QUEUE * (in_line * whole_s + (1 - in_line) * at_once * prompt.mixed_s)
-        + prompt.alone_s
-    )
+    queue_s = in_line * whole_s + (1 - in_line) * at_once * prompt.mixed_s
     shared = 1.0 if rounds > 1 else BURST_QUEUE
     waiting = efficiency.mixing * shared * at_once * prompt.mixed_s / steps
     tpot = (step_s + waiting) / (1 + load.acceptance)
-    return ttft, tpot, requests * load.osl / whole_s
+    return BURST_QUEUE * queue_s + prompt.alone_s, tpot, requests * load.osl / whole_s
 
 
 def _prefill(deployment: Deployment, load: Load, prompt: Prompts, batch: int) -> Rates:

@@ -17,6 +17,11 @@ from haneul.chips.plan.terms import Deployment, PlanModel
 
 INDEX_SHARE = 0.1  # of a full read of the cache: what sparse attention reads to choose
 NARROW_PREFILL_LATENT = 0.3  # (128+64+128) / (576+512): a prompt is not multiplied compressed
+LIGHT = 0.12  # of the loop around a pass, in engines that serve one user from one process
+RIDGE = 300.0  # FLOP to the byte of an H100 in 16 bits, what half_tokens is told for
+INTERPRETED = ("vllm", "sglang")
+LIGHT_ENGINES = ("llama", "mlx", "haneul")
+NODES_MOST = 4.0  # machines that one token's experts lie on, where routing is limited (DeepSeek)
 NO_LINK_B_S = 25e9  # between chips of different machines where nothing is published (200 Gbit/s)
 
 
@@ -30,16 +35,22 @@ class Efficiency(Struct, frozen=True, kw_only=True):
     compute_fp4: float = 0.55
     widening: float = 0.7  # of the 16-bit speed where narrower weights must be widened first
     experts_compute: float = 0.7  # of that share, in grouped matrices
+    experts_bandwidth: float = 0.8  # of the share for weights, where experts are many and small
+    half_tokens: float = 60.0  # rows of a matrix at which units reach half their speed, of a
+    # chip with 300 FLOP to the byte: the wider the units, the more rows they need
     attention_compute: float = 0.35
     link: float = 0.6
     collective_s: float = 10e-6
     layer_s: float = 12e-6
+    routing_s: float = 10e-6  # more for a layer with experts
     step_s: float = 1e-3
+    interpreted: float = 1.5  # of the loop, where an interpreter drives it (vLLM, SGLang)
     sequence_s: float = 4e-6  # of the host, for each sequence of each step
     overlap: float = 3.0  # the norm that joins reading and multiplying; infinity hides all
+    hiding: float = 0.7  # of communication behind computing, where two batches alternate
     imbalance: float = 0.06  # of the busiest rank, for each doubling of expert ranks
     mixing: float = 1.0  # how much of the time of prompts a decoding neighbour waits
-    queue: float = 0.5  # of the prompts of a whole batch: what a new one finds before it
+    queue: float = 0.08  # of the prompts of a whole batch: what a new one finds before it
 
 
 class Work(Struct, frozen=True, kw_only=True):
@@ -168,11 +179,19 @@ def pass_terms(deployment: Deployment, work: Work, efficiency: Efficiency) -> di
         model.experts_used / model.experts if model.experts else 0.0
     )
     weights = model.always_parameters * bits / 8 / deployment.tp / rates.bandwidth_b_s
-    experts = (
-        model.expert_parameters * expert_share(model, tokens) * precision.expert_bits / 8
-    ) / (expert_chips * rates.bandwidth_b_s)
-    dense_s = 2.0 * model.always_parameters * of_rank / deployment.tp / rates.dense_flop_s
+    touched = expert_share(model, tokens)
+    experts = (model.expert_parameters * touched * precision.expert_bits / 8) / (
+        expert_chips * rates.bandwidth_b_s * efficiency.experts_bandwidth
+    )
+    half = efficiency.half_tokens / RIDGE / rates.bandwidth_b_s * efficiency.bandwidth
+    needed = half * rates.dense_flop_s / efficiency.compute
+    full = of_rank / (of_rank + needed)
+    dense_s = 2.0 * model.always_parameters * of_rank / deployment.tp / rates.dense_flop_s / full
+    met = tokens * model.experts_used / max(1.0, model.experts * touched)
+    needed = half * rates.experts_flop_s / efficiency.compute / efficiency.experts_compute
+    full = met / (met + needed)
     expert_s = 2.0 * active * tokens / expert_chips / rates.experts_flop_s * uneven
+    expert_s = expert_s / full if model.experts else 0.0
     linear = _joined(weights + experts, dense_s + expert_s, efficiency.overlap)
     rank_sequences = max(sequences / deployment.dp, min(1.0, sequences))
     split = 1 if model.is_latent else min(deployment.tp, max(1, model.kv_heads))
@@ -184,15 +203,20 @@ def pass_terms(deployment: Deployment, work: Work, efficiency: Efficiency) -> di
     read, multiply = weights + experts, dense_s + expert_s
     whole = (read + multiply) or 1.0
     attention_whole = (cache_s + attention_s) or 1.0
+    engine = deployment.engine.lower()
+    light = LIGHT if engine.startswith(LIGHT_ENGINES) else 1.0
+    loop = efficiency.interpreted if engine.startswith(INTERPRETED) else light
+    layer_s = efficiency.layer_s + (efficiency.routing_s if model.experts else 0.0)
+    around_s = efficiency.step_s + efficiency.sequence_s * rank_sequences * stages
     terms = {
         "weights": linear * weights / whole,
         "experts": linear * experts / whole,
         "compute": linear * multiply / whole + attention * attention_s / attention_whole,
         "cache": attention * cache_s / attention_whole,
         "communication": _communication_s(deployment, of_rank, tokens, rates, efficiency),
-        "layers": model.layers * efficiency.layer_s,
+        "layers": model.layers * layer_s * light,
+        "step": around_s * loop,
     }
-    terms["step"] = efficiency.step_s + efficiency.sequence_s * rank_sequences * stages
     return terms
 
 
@@ -220,7 +244,9 @@ def _communication_s(
         share = 2 * (tp - 1) / tp
         seconds += 2 * model.layers * (efficiency.collective_s + size * share / rates.link_b_s)
     if model.experts and deployment.ep > 1 and deployment.dp > 1:
-        routed = tokens / deployment.ep * model.experts_used * model.hidden * 3  # 8 bits in, 16 out
+        is_wide = deployment.ep > deployment.chip.domain_chips > 1
+        copies = min(model.experts_used, NODES_MOST) if is_wide else model.experts_used
+        routed = tokens / deployment.ep * copies * model.hidden * 3  # 8 bits in, 16 out
         away = (deployment.ep - 1) / deployment.ep
         seconds += model.layers * (2 * efficiency.collective_s + routed * away / rates.link_b_s)
-    return seconds
+    return seconds * (1 - efficiency.hiding) if deployment.role != "aggregated" else seconds

@@ -115,6 +115,7 @@ class Load(Struct, frozen=True, kw_only=True):
     ttft_s: float | None = None
     tpot_s: float | None = None
     acceptance: float = 0.0
+    longest: float = 1.0  # output of a burst over its mean: chats differ, made-up loads do not
     is_static: bool = False  # one batch from beginning to end, as older tables are measured
 
 

@@ -1,0 +1,74 @@
+"""`haneul plan calibrate`: constants, corrections and the width of intervals, from rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec.structs import replace
+
+from haneul.chips.plan.backtest import leave_out, widening
+from haneul.chips.plan.calibration import Calibration
+from haneul.chips.plan.fitting import Measured, fit_efficiency, measure
+from haneul.chips.plan.residual import Array, Part, Residual, fit
+from haneul.chips.plan.rows import Row
+
+# Which traits rows are compared by, and how far each reaches: chosen once by ten-fold
+# cross-validation over (chip, model) groups of the published rows.
+SPEED_PARTS = (
+    Part(shared=(), spread=0.256, reach=0.0),
+    Part(shared=("kind", "engine"), spread=0.17, reach=1.12),
+    Part(shared=("kind",), spread=0.3, reach=2.8),
+    Part(shared=("generation", "precision"), spread=0.12, reach=4.0),
+    Part(shared=("engine", "architecture", "precision"), spread=0.2, reach=3.0),
+    Part(shared=("chip",), spread=0.1, reach=8.0),
+    Part(shared=("model", "precision"), spread=0.15, reach=2.0),
+    Part(shared=("chip", "model", "kind"), spread=0.3, reach=1.5),
+    Part(shared=("kind", "engine", "architecture"), spread=0.09, reach=3.0),
+    Part(shared=("generation", "kind"), spread=0.1, reach=3.0),
+    Part(shared=("architecture", "precision", "generation"), spread=0.1, reach=3.0),
+    Part(shared=("engine", "generation"), spread=0.1, reach=4.0),
+    Part(shared=("model", "kind"), spread=0.1, reach=1.2),
+    Part(shared=("chip", "kind"), spread=0.1, reach=2.0),
+)
+SPEED_NOISE = 0.15
+TTFT_PARTS = SPEED_PARTS
+TTFT_NOISE = 0.3
+
+
+def calibrate(rows: Sequence[Row], *, dated: str) -> Calibration:
+    """What these rows teach. Raises BadRequest if they are too few to fit anything."""
+    efficiency = fit_efficiency(rows)
+    found = [each for each in measure(rows, efficiency)[0] if not np.isnan(each.speed)]
+    told = Calibration(
+        efficiency=efficiency,
+        speed=_residual(found, [each.speed for each in found], SPEED_PARTS, SPEED_NOISE),
+        ttft=_residual(found, [each.ttft for each in found], TTFT_PARTS, TTFT_NOISE),
+        rows=len(found),
+        dated=dated,
+    )
+    left = leave_out(found, told, lambda row: row.group)
+    return replace(
+        told,
+        speed=_widened(told.speed, left.speed, left.speed_deviation),
+        ttft=_widened(told.ttft, left.ttft, left.ttft_deviation),
+    )
+
+
+def _residual(
+    found: Sequence[Measured], errors: Sequence[float], parts: tuple[Part, ...], noise: float
+) -> Residual | None:
+    known = [(each.traits, error) for each, error in zip(found, errors, strict=True)]
+    known = [(each, error) for each, error in known if not np.isnan(error)]
+    if not known:
+        return None
+    return fit(
+        tuple(each for each, _ in known),
+        np.array([error for _, error in known]),
+        parts=parts,
+        noise=noise,
+    )
+
+
+def _widened(residual: Residual | None, left: Array, deviation: Array) -> Residual | None:
+    return None if residual is None else replace(residual, widen=widening(left, deviation))
