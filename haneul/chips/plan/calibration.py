@@ -36,20 +36,20 @@ class Planner:
         self._speed = Corrector(calibration.speed) if calibration.speed else None
         self._ttft = Corrector(calibration.ttft) if calibration.ttft else None
 
-    def speed(self, asked: Traits) -> tuple[float, float]:
-        """The logarithm by which throughput is corrected, and its standard deviation."""
+    def speed(self, asked: tuple[Traits, ...]) -> list[tuple[float, float]]:
+        """For each, the logarithm by which throughput is corrected and its standard deviation."""
         return _ask(self._speed, asked)
 
-    def ttft(self, asked: Traits) -> tuple[float, float]:
-        """The logarithm by which TTFT is corrected, and its standard deviation."""
+    def ttft(self, asked: tuple[Traits, ...]) -> list[tuple[float, float]]:
+        """For each, the logarithm by which TTFT is corrected, and its standard deviation."""
         return _ask(self._ttft, asked)
 
 
-def _ask(corrector: Corrector | None, asked: Traits) -> tuple[float, float]:
+def _ask(corrector: Corrector | None, asked: tuple[Traits, ...]) -> list[tuple[float, float]]:
     if corrector is None:
-        return 0.0, UNFITTED
-    mean, deviation = corrector((asked,))
-    return float(mean[0]), float(deviation[0])
+        return [(0.0, UNFITTED)] * len(asked)
+    mean, deviation = corrector(asked)
+    return list(zip(mean.tolist(), deviation.tolist(), strict=True))
 
 
 def load_calibration() -> Calibration:

@@ -52,7 +52,8 @@ def predict(deployment: Deployment, load: Load, *, planner: Planner) -> Predicti
     refuse_unless_it_fits(deployment, found)
     most = min(found.most_users, BATCH_MOST * deployment.dp)
     if load.batch is not None or load.requests is not None:
-        best = _answer(deployment, load, planner, min(load.batch or load.requests or 1, most))
+        batch = min(load.batch or load.requests or 1, most)
+        best = _answers(deployment, load, planner, [batch])[0]
     else:
         best = _best(deployment, load, planner, most)
     return _prediction(deployment, load, planner, best)
@@ -84,7 +85,7 @@ def ladder(most: int) -> list[int]:
 
 
 def _best(deployment: Deployment, load: Load, planner: Planner, most: int) -> _Answer:
-    answers = [_answer(deployment, load, planner, batch) for batch in ladder(most)]
+    answers = _answers(deployment, load, planner, ladder(most))
     allowed = [each for each in answers if _is_within(each, load)]
     if not allowed:
         quickest = min(answers, key=lambda each: each.tpot_s)
@@ -111,18 +112,23 @@ def _is_within(answer: _Answer, load: Load) -> bool:
     return load.ttft_s is None or answer.ttft_s <= load.ttft_s
 
 
-def _answer(deployment: Deployment, load: Load, planner: Planner, batch: int) -> _Answer:
-    found = rates(deployment, load, planner.efficiency, batch=batch)
-    asked = traits(deployment, load, batch=batch)
-    speed, speed_deviation = planner.speed(asked)
-    ttft, ttft_deviation = planner.ttft(asked)
-    return _Answer(
-        rates=found,
-        speed=math.exp(speed),
-        speed_deviation=speed_deviation,
-        ttft=math.exp(ttft),
-        ttft_deviation=ttft_deviation,
-    )
+def _answers(
+    deployment: Deployment, load: Load, planner: Planner, batches: list[int]
+) -> list[_Answer]:
+    """One for each batch; asking the corrections of all at once costs little more than of one."""
+    asked = tuple(traits(deployment, load, batch=batch) for batch in batches)
+    return [
+        _Answer(
+            rates=rates(deployment, load, planner.efficiency, batch=batch),
+            speed=math.exp(speed),
+            speed_deviation=speed_deviation,
+            ttft=math.exp(ttft),
+            ttft_deviation=ttft_deviation,
+        )
+        for batch, (speed, speed_deviation), (ttft, ttft_deviation) in zip(
+            batches, planner.speed(asked), planner.ttft(asked), strict=True
+        )
+    ]
 
 
 def _prediction(
