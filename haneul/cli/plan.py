@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import click
 
-from haneul.cli import plan_fleet, plan_score, plan_train
+from haneul.cli import plan_fleet, plan_score, plan_serve, plan_train
 
 plan = click.Group(
     "plan",
     help="Plans before anything is bought: which chips, how fast, at what price.",
-    commands=[plan_score.backtest, plan_score.calibrate, plan_train.train, plan_fleet.fleet],
+    commands=[
+        plan_serve.serve,
+        plan_train.train,
+        plan_fleet.fleet,
+        plan_score.backtest,
+        plan_score.calibrate,
+    ],
 )

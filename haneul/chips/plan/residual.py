@@ -114,15 +114,22 @@ def alike(
     """The same of columns."""
     apart = ((one["numbers"][:, None, :] - two["numbers"][None, :, :]) ** 2).sum(axis=2)
     total: Array = np.zeros(apart.shape)
-    same = {name: one[name][:, None] == two[name][None, :] for name in NAMES}
+    same = {name: _same(one[name], two[name]) for name in NAMES}
     for part in parts:
-        value = np.full(apart.shape, part.spread**2)
+        value: Array = np.full((1, 1), part.spread**2)
         for name in part.shared:
-            value *= same[name]
+            value = value * same[name]
         if part.reach:
-            value *= np.exp(-apart / (2 * part.reach**2))
+            value = value * np.exp(-apart / (2 * part.reach**2))
         total += value
     return total
+
+
+def _same(one: NDArray[Any], two: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where names are equal; one row stands for all where they are asked of one name alone."""
+    is_one = len(one) > 0 and bool((one == one[0]).all())
+    found: NDArray[np.bool_] = (one[:1] if is_one else one)[:, None] == two[None, :]
+    return found
 
 
 def solve(covariance: Array, errors: Array, *, noise: float) -> tuple[Array, Array]:

@@ -54,7 +54,8 @@ READING = {
 }
 READING_OF = {  # what they read has to be there
     *("models info", "models show", "models revisions", "models lineage", "models check"),
-    *("bundle verify", "plan train", "plan fleet"),
+    *("bundle verify", "plan serve", "plan train", "plan fleet"),
+    *("plan backtest", "plan calibrate"),
 }
 
 

@@ -1,0 +1,129 @@
+"""The whole answer to one question of serving: the options, and all that speaks for the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from msgspec import Struct
+
+from haneul.base.errors import BadRequest, NotEnoughMemory
+from haneul.chips.estimate import Estimate, scale, show
+from haneul.chips.plan.asked import parse_group
+from haneul.chips.plan.calibration import Planner
+from haneul.chips.plan.chipfiles import assume_like
+from haneul.chips.plan.choose import Choice, Search, choose, reasons
+from haneul.chips.plan.curve import Point, curve
+from haneul.chips.plan.launch import launch_line
+from haneul.chips.plan.options import Option, Terms
+from haneul.chips.plan.owning import rent_of
+from haneul.chips.plan.rows import Row
+from haneul.chips.plan.similar import Near, nearest
+from haneul.chips.plan.terms import PlanChip
+
+KINDS_MOST = 40  # of chips in one question
+Wanted = tuple[PlanChip, Terms]
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """Everything that is told; the lists after the choice are of its first option."""
+
+    answer: str
+    search: Search
+    choice: Choice
+    refused: dict[str, str]  # chips that serve it in no way, and why
+    curve: tuple[Point, ...]
+    nearest: tuple[Near, ...]
+    launch: tuple[str, ...]
+    assumptions: tuple[str, ...]
+
+
+def wanted(
+    names: Iterable[str],
+    chips: Mapping[str, PlanChip],
+    *,
+    rents: Mapping[str, str],
+    utilisation: float = 1.0,
+    cached_share: float = 0.1,
+    is_assumed: bool = False,
+) -> list[Wanted]:
+    """Chips by name, or with how many there are; unknown speeds as of a like chip when told.
+
+    Raises BadRequest and NotFound.
+    """
+    found: list[Wanted] = []
+    for text in names:
+        group = parse_group(text, chips)
+        is_counted = text.strip().lower() not in (group.chip.id, group.chip.name.lower())
+        is_counted = is_counted and text.strip().lower() not in group.chip.aliases
+        chip = assume_like(group.chip, chips) if is_assumed else group.chip
+        terms = Terms(
+            rent=rent_of(chip, rents),
+            utilisation=utilisation,
+            cached_share=cached_share,
+            chips_most=group.count if is_counted else None,
+        )
+        found.append((chip, terms))
+    if not 1 <= len(found) <= KINDS_MOST:
+        raise BadRequest(f"A plan is of 1 to {KINDS_MOST} kinds of chips.")
+    return found
+
+
+def make_plan(
+    search: Search,
+    chips: Sequence[Wanted],
+    rows: Iterable[Row],
+    *,
+    name: str,
+    planner: Planner,
+) -> Plan:
+    """The plan. Raises NotEnoughMemory with the reasons where no chip serves it in any way."""
+    choice = choose(search, chips, planner=planner)
+    served = {option.chip for option in choice.options}
+    refused = {chip: why for chip, why in reasons(choice.lost).items() if chip not in served}
+    if not choice.options:
+        said = "\n".join(f"{chip}, {why}" for chip, why in refused.items())
+        raise NotEnoughMemory(f"No chip serves {name} so:\n{said}")
+    first = choice.options[0]
+    load, last = search.demand.load, first.deployments[-1]
+    lines = [launch_line(each, load, batch=first.batch, model=name) for each in first.deployments]
+    return Plan(
+        answer=answer(first),
+        search=search,
+        choice=choice,
+        refused=refused,
+        curve=tuple(curve(last, load, planner=planner)),
+        nearest=tuple(nearest(rows, last, load, planner=planner)),
+        launch=tuple(line for line in lines if line is not None),
+        assumptions=_assumptions(first, {chip.name: terms for chip, terms in chips}),
+    )
+
+
+def answer(option: Option) -> str:
+    """One line: '12 x H100 SXM, 3 x TP4: 11,080 tok/s (…), TPOT 35 ms (…), 0.61 USD/1M output'."""
+    how = option.layout if option.kind == "split" else f"{option.replicas} x {option.layout}"
+    parts = [
+        f"{option.chips} x {option.chip}, {how}: {show(option.tokens_per_s)}",
+        f"TTFT {show(milliseconds(option.ttft))}",
+        f"TPOT {show(milliseconds(option.tpot))}",
+    ]
+    if option.price is not None:
+        parts.append(f"{show(option.price.output)} output, {show(option.price.input)} input")
+    return ", ".join(parts)
+
+
+def milliseconds(estimate: Estimate) -> Estimate:
+    """Of seconds."""
+    return scale(estimate, 1e3, unit="ms")
+
+
+def _assumptions(first: Option, terms: Mapping[str, Terms]) -> tuple[str, ...]:
+    told = terms[first.chip]
+    rent = told.rent
+    return (
+        *first.assumptions,
+        f"speed: {first.tokens_per_s.source}",
+        f"an hour of {first.chip}: {show(rent)}, {rent.source}" if rent else "price unknown",
+        f"{told.utilisation:.0%} of hours sold",
+        f"a cached token costs {told.cached_share:.0%} of an input token",
+        "power: at the chips' limit, without cooling",
+    )

@@ -1,0 +1,105 @@
+"""A plan of serving as a person reads it, from the answer down to what was assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+from msgspec.structs import replace
+
+from haneul.chips.estimate import Estimate, show
+from haneul.chips.plan.answer import Plan, milliseconds
+from haneul.chips.plan.curve import plot_text
+from haneul.chips.plan.options import Option
+from haneul.cli.show import print_table
+
+BAR = 40  # characters
+COLUMNS = (
+    *("CHIPS", "KIND", "LAYOUT", ">TOK/S A CHIP", ">TTFT MS", ">TPOT MS"),
+    *(">INPUT/1M", ">CACHED/1M", ">OUTPUT/1M", ">KW", "WHY NOT"),
+)
+
+
+def tell(plan: Plan) -> None:
+    """Prints it."""
+    click.echo(plan.answer)
+    click.echo()
+    rows = zip(plan.choice.options, plan.choice.whys, strict=True)
+    print_table(COLUMNS, [_row(option, why) for option, why in rows], empty="")
+    for chip, why in plan.refused.items():
+        click.echo(f"{chip} does not serve it: {why}")
+    for line in _lines(plan):
+        click.echo(line)
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    first = plan.choice.options[0]
+    yield f"\nWhere a decode step of {sum(first.terms.values()) * 1e3:.1f} ms goes"
+    yield from _step(first)
+    yield f"  binding: {first.binding}"
+    yield "\nMemory of the fullest chip"
+    yield from _memory(first)
+    yield ""
+    yield from plot_text(plan.curve)
+    if plan.nearest:
+        yield "\nNearest published measurements, among those the model was fitted to"
+    for near in plan.nearest:
+        yield (
+            f"  {near.model} on {near.chips}, {near.isl}/{near.osl}: measured "
+            f"{near.measured:,.4g} {near.what}, this model {near.forecast:,.4g} ({near.error:+.0%})"
+        )
+        yield f"    {near.source}"
+    for line in plan.launch:
+        yield f"\n{line}"
+    yield ""
+    for each in plan.assumptions:
+        yield f"assumed: {each}"
+
+
+def _step(option: Option) -> Iterator[str]:
+    """A bar for each term, the longest first."""
+    whole = sum(option.terms.values())
+    for name, seconds in sorted(option.terms.items(), key=lambda it: -it[1]):
+        if whole > 0 and seconds > 0:
+            share = seconds / whole
+            bar = "#" * round(share * BAR)
+            yield f"  {name:<14}{bar:<{BAR}} {share:>4.0%} {seconds * 1e3:.2f} ms"
+
+
+def _memory(option: Option) -> Iterator[str]:
+    memory = option.memory
+    parts = (
+        ("W", "weights", memory.weights_bytes),
+        ("K", "KV cache", memory.kv_bytes),
+        ("o", "work", memory.work_bytes),
+        (".", "headroom", max(0, memory.headroom_bytes)),
+    )
+    whole = sum(part[2] for part in parts)
+    yield f"  [{''.join(sign * round(size / whole * BAR) for sign, _, size in parts)}]"
+    said = ", ".join(f"{name} {size / 1e9:.1f} GB" for _, name, size in parts)
+    yield f"  {said}; {option.batch} users at once, {memory.most_users} at most in one deployment"
+
+
+def _row(option: Option, why: str) -> tuple[str, ...]:
+    price = option.price
+    kinds = ("unknown",) * 3
+    if price is not None:
+        kinds = (_brief(price.input), _brief(price.cached), _brief(price.output))
+    power = "unknown" if option.power_w is None else f"{option.power_w / 1e3:,.1f}"
+    how = option.layout if option.kind == "split" else f"{option.replicas} x {option.layout}"
+    return (
+        f"{option.chips} x {option.chip}",
+        option.kind,
+        how,
+        _brief(option.tokens_per_s_per_chip),
+        _brief(milliseconds(option.ttft)),
+        _brief(milliseconds(option.tpot)),
+        *kinds,
+        power,
+        why or "the answer",
+    )
+
+
+def _brief(estimate: Estimate) -> str:
+    """The number and its interval; the unit stands above."""
+    return show(replace(estimate, unit="")).replace("  ", " ")

@@ -1,0 +1,104 @@
+"""`haneul plan serve` as a person and a program see it, and the lines that start engines."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from xml.etree import ElementTree
+
+import pytest
+from click.testing import CliRunner
+from msgspec.structs import replace
+
+from haneul.chips.plan.chipfiles import load_chips, load_models
+from haneul.chips.plan.launch import launch_line
+from haneul.chips.plan.terms import Deployment, Load
+from haneul.cli.main import haneul
+
+LLAMA = ("serve", "Llama-3.1-8B", "--isl", "1000", "--osl", "200", "--chips", "H100,ppu")
+WIDE = Deployment(
+    model=load_models()["DeepSeek-R1"],
+    chip=load_chips()["h200"],
+    count=16,
+    tp=1,
+    ep=16,
+    dp=16,
+    precision="fp8",
+)
+LOAD = Load(isl=1000, osl=200)
+
+
+@pytest.fixture
+def plan(tmp_path):
+    def run(*words, code=0):
+        environ = {"HANEUL_HOME": str(tmp_path / "home"), "XDG_CONFIG_HOME": str(tmp_path)}
+        done = CliRunner().invoke(haneul, ["plan", *words], env=environ)
+        assert done.exit_code == code, done.output
+        return done.output
+
+    return run
+
+
+def test_a_plan_tells_the_answer_the_options_the_step_the_memory_and_the_sources(plan):
+    text = plan(*LLAMA, "--tpot", "40", "--rate", "5")
+    first = text.splitlines()[0]
+    assert "H100 SXM" in first
+    assert "TPOT" in first
+    assert first.count("USD/1M") == 2
+    for part in ("WHY NOT", "binding:", "headroom", "tok/s of one user", "measured", "vllm serve"):
+        assert part in text
+    assert "T-Head PPU does not serve it" in text
+    assert "assumed: an hour of H100 SXM: 2.95 USD" in text
+
+
+def test_the_same_as_json_with_intervals(plan):
+    found = json.loads(plan(*LLAMA, "--json"))
+    option = found["choice"]["options"][0]
+    for name in ("tokens_per_s", "ttft", "tpot"):
+        assert option[name]["low"] < option[name]["mid"] < option[name]["high"]
+        assert option[name]["source"]
+    assert found["refused"].keys() == {"T-Head PPU"}
+    assert found["choice"]["whys"][0] == ""
+
+
+def test_a_price_that_is_told_scales_what_tokens_cost(plan):
+    once, double = (
+        json.loads(plan(*LLAMA, "--price", f"H100={price}", "--json"))["choice"]["options"][0]
+        for price in ("2", "4")
+    )
+    assert double["price"]["output"]["mid"] == pytest.approx(2 * once["price"]["output"]["mid"])
+
+
+def test_the_curve_is_drawn_as_svg(plan, tmp_path):
+    plan(*LLAMA, "--svg", str(tmp_path / "curve.svg"))
+    root = ElementTree.fromstring((tmp_path / "curve.svg").read_text())
+    points = root.findall(".//{*}circle")
+    assert len(points) > 2
+
+
+def test_what_cannot_be_is_refused_with_the_reason(plan):
+    words = ("serve", "Llama-3.1-405B", "--isl", "1000", "--osl", "200", "--chips", "1xL4")
+    assert "does not fit" in plan(*words, code=1)
+    assert "limits" in plan(*LLAMA[:-1], "H100", "--tpot", "0.01", code=1)
+    assert "above zero" in plan(*LLAMA, "--rate", "-1", code=1)
+    assert "No chip is called" in plan(*LLAMA[:-1], "Z80", code=1)
+
+
+def test_a_launch_line_spreads_experts_as_the_plan_does():
+    vllm = shlex.split(launch_line(WIDE, LOAD, batch=160, model="deepseek-ai/DeepSeek-R1"))
+    assert vllm[:3] == ["vllm", "serve", "deepseek-ai/DeepSeek-R1"]
+    assert vllm[vllm.index("--data-parallel-size") + 1] == "16"
+    assert "--enable-expert-parallel" in vllm
+    assert vllm[vllm.index("--max-num-seqs") + 1] == "10"
+    sglang = shlex.split(
+        launch_line(replace(WIDE, engine="sglang", role="decode"), LOAD, batch=160, model="m")
+    )
+    assert sglang[sglang.index("--tp-size") + 1] == "16"
+    assert "--enable-dp-attention" in sglang
+    assert sglang[sglang.index("--disaggregation-mode") + 1] == "decode"
+    assert launch_line(replace(WIDE, engine="mlx"), LOAD, batch=1, model="m") is None
+
+
+def test_a_model_with_a_hostile_name_stays_one_word_of_the_line():
+    line = launch_line(WIDE, LOAD, batch=1, model="a; rm -rf b")
+    assert shlex.split(line)[2] == "a; rm -rf b"
