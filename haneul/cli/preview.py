@@ -89,7 +89,7 @@ def check_fits(model: str, settings: Config) -> None:
     if seen.here is not None and seen.here.fit.fits is False:
         raise NotEnoughMemory(
             f"{found.name} was not pulled. {seen.here.fit.reason} {_instead(seen.alternatives)} "
-            f"For another machine: haneul pull {model} --anyway",
+            f"For another machine, or to try: haneul pull {model} --anyway",
             alternatives=[alternative.name for alternative in seen.alternatives],
         )
 

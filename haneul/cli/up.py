@@ -19,7 +19,7 @@ from haneul.base.garbage import begin, settle
 from haneul.base.log import open_log
 from haneul.base.units import parse_money
 from haneul.cli import screen
-from haneul.cli.command import actor, command, config, json_option
+from haneul.cli.command import actor, command, config, database, json_option
 from haneul.cli.progress import PullProgress
 from haneul.cli.show import console, print_json
 from haneul.cloud import Cloud
@@ -28,6 +28,7 @@ from haneul.services import keys as keys_service
 from haneul.services.keys import Made, Terms, read_pepper
 from haneul.services.targets import Target
 from haneul.store import keys as key_queries
+from haneul.store import models as model_queries
 
 FIRST_KEY = "first"
 QUESTION = "In one sentence: why is the sky blue?"
@@ -54,9 +55,20 @@ def up(no_input: bool, as_json: bool, **flags: Any) -> None:
     open_log(logs / "cloud.log", settings.log_level)
     if not no_input and sys.stdin.isatty():
         _confirm_large(settings)
+    _check_fits(settings)
     out = Console(quiet=True) if as_json else console(width=100)
     begin()
     uvloop.run(_run(settings, out, as_json=as_json))
+
+
+def _check_fits(settings: Config) -> None:
+    """Refuses what is known not to fit before a byte of it comes; what is here starts anyway."""
+    if database(settings).run(model_queries.get, settings.model) is not None:
+        return
+    # Loaded here: what speaks https takes 12 MB, which a start without a pull does not need.
+    from haneul.cli.preview import check_fits
+
+    check_fits(settings.model, settings)
 
 
 def _confirm_large(settings: Config) -> None:

@@ -117,3 +117,9 @@ def test_safetensors_are_pulled_and_the_way_on_is_named(run):
 def test_nonsense_and_nobody_are_said_in_one_line(run):
     assert "is not a GGUF file" in run("pull ./x.bin --dry-run", code=1).stderr
     assert "has no model org/none" in run("models show hf:org/none", code=1).stderr
+
+
+def test_a_cloud_is_not_started_for_what_does_not_fit(run):
+    refused = run("up --model deepseek-v3:671b --no-input --port 0", code=1)
+    assert "was not pulled. Does not fit" in refused.stderr
+    assert "What fits instead" in refused.stderr
