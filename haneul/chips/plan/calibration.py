@@ -36,20 +36,25 @@ class Planner:
         self._speed = Corrector(calibration.speed) if calibration.speed else None
         self._ttft = Corrector(calibration.ttft) if calibration.ttft else None
 
-    def speed(self, asked: tuple[Traits, ...]) -> list[tuple[float, float]]:
-        """For each, the logarithm by which throughput is corrected and its standard deviation."""
-        return _ask(self._speed, asked)
+    def speed(self, asked: tuple[Traits, ...]) -> list[float]:
+        """For each, the logarithm by which throughput is corrected."""
+        return _mean(self._speed, asked)
 
-    def ttft(self, asked: tuple[Traits, ...]) -> list[tuple[float, float]]:
-        """For each, the logarithm by which TTFT is corrected, and its standard deviation."""
-        return _ask(self._ttft, asked)
+    def ttft(self, asked: tuple[Traits, ...]) -> list[float]:
+        """For each, the logarithm by which TTFT is corrected."""
+        return _mean(self._ttft, asked)
+
+    def deviations(self, asked: Traits) -> tuple[float, float]:
+        """Standard deviations of the logarithms of throughput and of TTFT."""
+        return _deviation(self._speed, asked), _deviation(self._ttft, asked)
 
 
-def _ask(corrector: Corrector | None, asked: tuple[Traits, ...]) -> list[tuple[float, float]]:
-    if corrector is None:
-        return [(0.0, UNFITTED)] * len(asked)
-    mean, deviation = corrector(asked)
-    return list(zip(mean.tolist(), deviation.tolist(), strict=True))
+def _mean(corrector: Corrector | None, asked: tuple[Traits, ...]) -> list[float]:
+    return [0.0] * len(asked) if corrector is None else [*map(float, corrector.mean(asked))]
+
+
+def _deviation(corrector: Corrector | None, asked: Traits) -> float:
+    return UNFITTED if corrector is None else float(corrector((asked,))[1][0])
 
 
 def load_calibration() -> Calibration:

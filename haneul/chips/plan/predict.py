@@ -10,7 +10,7 @@ from haneul.base.errors import UnsupportedValue
 from haneul.chips.estimate import Estimate
 from haneul.chips.plan.calibration import Planner
 from haneul.chips.plan.fit_memory import memory, refuse_unless_it_fits
-from haneul.chips.plan.residual import traits
+from haneul.chips.plan.residual import Traits, traits
 from haneul.chips.plan.serve import Rates, rates
 from haneul.chips.plan.terms import Deployment, Load, Prediction
 
@@ -22,10 +22,9 @@ class _Answer(Struct, frozen=True, kw_only=True):
     """Physics at one batch, with the correction of its speed and of its TTFT."""
 
     rates: Rates
+    traits: Traits
     speed: float
-    speed_deviation: float
     ttft: float
-    ttft_deviation: float
 
     @property
     def tokens_per_s(self) -> float:
@@ -117,17 +116,15 @@ def _answers(
 ) -> list[_Answer]:
     """One for each batch; asking the corrections of all at once costs little more than of one."""
     asked = tuple(traits(deployment, load, batch=batch) for batch in batches)
+    corrections = zip(asked, planner.speed(asked), planner.ttft(asked), strict=True)
     return [
         _Answer(
             rates=rates(deployment, load, planner.efficiency, batch=batch),
+            traits=one,
             speed=math.exp(speed),
-            speed_deviation=speed_deviation,
             ttft=math.exp(ttft),
-            ttft_deviation=ttft_deviation,
         )
-        for batch, (speed, speed_deviation), (ttft, ttft_deviation) in zip(
-            batches, planner.speed(asked), planner.ttft(asked), strict=True
-        )
+        for batch, (one, speed, ttft) in zip(batches, corrections, strict=True)
     ]
 
 
@@ -142,7 +139,7 @@ def _prediction(
             low=value / factor, mid=value, high=value * factor, unit=unit, source=planner.source
         )
 
-    speed = answer.speed_deviation
+    speed, first = planner.deviations(answer.traits)
     terms = {name: seconds / answer.speed for name, seconds in found.terms.items()}
     power = None if chip.power_w is None else chip.power_w * deployment.count
     if chip.domain_power_w is not None:
@@ -151,7 +148,7 @@ def _prediction(
         tokens_per_s=around(answer.tokens_per_s, speed, "tok/s"),
         tokens_per_s_per_chip=around(answer.tokens_per_s / deployment.count, speed, "tok/s"),
         prefill_tokens_per_s=around(found.prefill_tokens_per_s * answer.speed, speed, "tok/s"),
-        ttft=around(answer.ttft_s, answer.ttft_deviation, "s"),
+        ttft=around(answer.ttft_s, first, "s"),
         tpot=around(answer.tpot_s, speed, "s"),
         batch=found.batch,
         memory=found.memory,
