@@ -13,32 +13,15 @@ from haneul.chips.plan.fitting import Measured, fit_efficiency, measure
 from haneul.chips.plan.residual import Array, Part, Residual, fit
 from haneul.chips.plan.rows import Row
 
-# Which traits rows are compared by, and how far each reaches: chosen once by ten-fold
-# cross-validation over (chip, model) groups of the published rows.
-SPEED_PARTS = (
+# Which traits rows are compared by, and how far each reaches: chosen once by
+# leaving out (chip, model) groups of the published rows; they do for TTFT as well.
+PARTS = (
     Part(shared=("kind",), spread=0.3, reach=2.8),
     Part(shared=("kind", "engine"), spread=0.1, reach=0.0),
     Part(shared=("model", "kind"), spread=0.2, reach=1.5),
     Part(shared=("chip", "model", "kind"), spread=0.3, reach=1.5),
 )
-SPEED_NOISE = 0.3
-TTFT_PARTS = (
-    Part(shared=(), spread=0.256, reach=0.0),
-    Part(shared=("kind", "engine"), spread=0.17, reach=1.12),
-    Part(shared=("kind",), spread=0.3, reach=2.8),
-    Part(shared=("generation", "precision"), spread=0.12, reach=4.0),
-    Part(shared=("engine", "architecture", "precision"), spread=0.2, reach=3.0),
-    Part(shared=("chip",), spread=0.1, reach=8.0),
-    Part(shared=("model", "precision"), spread=0.15, reach=2.0),
-    Part(shared=("chip", "model", "kind"), spread=0.3, reach=1.5),
-    Part(shared=("kind", "engine", "architecture"), spread=0.09, reach=3.0),
-    Part(shared=("generation", "kind"), spread=0.1, reach=3.0),
-    Part(shared=("architecture", "precision", "generation"), spread=0.1, reach=3.0),
-    Part(shared=("engine", "generation"), spread=0.1, reach=4.0),
-    Part(shared=("model", "kind"), spread=0.1, reach=1.2),
-    Part(shared=("chip", "kind"), spread=0.1, reach=2.0),
-)
-TTFT_NOISE = 0.3
+NOISE = 0.3
 
 
 def calibrate(rows: Sequence[Row], *, dated: str) -> Calibration:
@@ -47,8 +30,8 @@ def calibrate(rows: Sequence[Row], *, dated: str) -> Calibration:
     found = [each for each in measure(rows, efficiency)[0] if not np.isnan(each.speed)]
     told = Calibration(
         efficiency=efficiency,
-        speed=_residual(found, [each.speed for each in found], SPEED_PARTS, SPEED_NOISE),
-        ttft=_residual(found, [each.ttft for each in found], TTFT_PARTS, TTFT_NOISE),
+        speed=_residual(found, [each.speed for each in found], PARTS, NOISE),
+        ttft=_residual(found, [each.ttft for each in found], PARTS, NOISE),
         rows=len(found),
         dated=dated,
     )
