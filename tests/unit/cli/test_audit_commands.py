@@ -54,7 +54,7 @@ READING = {
 }
 READING_OF = {  # what they read has to be there
     *("models info", "models show", "models revisions", "models lineage", "models check"),
-    *("bundle verify", "plan serve", "plan train", "plan fleet"),
+    *("bundle verify", "plan serve", "plan compare", "plan train", "plan fleet"),
     *("plan backtest", "plan calibrate"),
 }
 
