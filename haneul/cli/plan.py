@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import click
 
-from haneul.cli import plan_compare, plan_fleet, plan_score, plan_serve, plan_train
+from haneul.cli.late import Commands
 
 plan = click.Group(
     "plan",
     help="Plans before anything is bought: which chips, how fast, at what price.",
-    commands=[
-        plan_serve.serve,
-        plan_compare.compare,
-        plan_train.train,
-        plan_fleet.fleet,
-        plan_score.backtest,
-        plan_score.calibrate,
-    ],
+    commands=Commands(
+        {
+            "serve": "plan_serve",
+            "compare": "plan_compare",
+            "train": "plan_train",
+            "fleet": "plan_fleet",
+            "backtest": "plan_score",
+            "calibrate": "plan_score",
+        }
+    ),
 )
