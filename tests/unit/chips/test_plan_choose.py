@@ -46,6 +46,17 @@ def test_deepseeks_published_day_costs_what_it_did():
     assert abs(cost / 87_072 - 1) < 0.25
 
 
+@pytest.mark.parametrize("is_corrected", [True, False], ids=["corrected", "by physics"])
+def test_cloudmatrix_384_decodes_within_a_third_of_what_was_published(is_corrected):
+    """1,943 tokens a second of each chip at 49.4 ms, also without what was learnt of that row."""
+    rows, _ = read_rows(published(), CHIPS, MODELS)
+    row = next(row for row in rows if row.id == "cm384-decode-50ms")
+    physics = Planner(replace(load_calibration(), speed=None, ttft=None))
+    found = predict(row.deployment, row.load, planner=PLANNER if is_corrected else physics)
+    assert abs(found.tokens_per_s_per_chip.mid / 1943 - 1) < 0.3
+    assert abs(found.tpot.mid / 0.0494 - 1) < 0.3
+
+
 def test_llama_405b_is_served_by_eight_h100_in_eight_bits_and_not_in_sixteen():
     def on(precision):
         search = Search(
