@@ -10,10 +10,12 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
+from haneul.base.config import load
 from haneul.chips.plan.chipfiles import load_chips, load_models
 from haneul.chips.plan.launch import launch_line
 from haneul.chips.plan.terms import Deployment, Load
 from haneul.cli.main import haneul
+from haneul.cli.plan_models import asked_model, called
 
 LLAMA = ("serve", "Llama-3.1-8B", "--isl", "1000", "--osl", "200", "--chips", "H100,ppu")
 WIDE = Deployment(
@@ -102,3 +104,17 @@ def test_a_launch_line_spreads_experts_as_the_plan_does():
 def test_a_model_with_a_hostile_name_stays_one_word_of_the_line():
     line = launch_line(WIDE, LOAD, batch=1, model="a; rm -rf b")
     assert shlex.split(line)[2] == "a; rm -rf b"
+
+
+def test_a_model_of_the_catalogue_is_planned_as_its_makers_publish_it(tmp_path):
+    settings = load({"home": str(tmp_path / "none")}, {}).config
+    for text, name, native in (
+        ("qwen3:32b", "Qwen/Qwen3-32B", "bf16"),
+        ("deepseek-v3:671b", "deepseek-ai/DeepSeek-V3", "fp8"),
+        ("kimi-k2-thinking:1t", "moonshotai/Kimi-K2-Thinking", "int4"),
+        ("gpt-oss:120b", "openai/gpt-oss-120b", "mxfp4"),
+        ("qwen3-reranker:8b", "Qwen/Qwen3-Reranker-8B", "bf16"),
+    ):
+        model = asked_model(text, settings)
+        assert (model.name, model.native) == (name, native)
+        assert called(text, model) == name  # what an engine is started with
