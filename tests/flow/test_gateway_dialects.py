@@ -126,4 +126,4 @@ async def test_many_streams_at_once_keep_their_words_apart(cloud, key, path):
         for word in range(30):
             assert f"e{number}n{word} ".encode() in answer.data
         others = [other for other in range(8) if other != number]
-        assert not any(f"e{other}n".encode() in answer.data for other in others)
+        assert not any(f'"e{other}n'.encode() in answer.data for other in others)
