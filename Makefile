@@ -17,7 +17,12 @@ dev: $(VENV)/.installed-dev
 
 test: $(VENV)/.installed-dev ## every test, the slow ones too
 	@bash tests/debian.sh
+ifdef ARGS
 	@$(BIN)/pytest $(ARGS)
+else # two processes: kernels that units load stay apart from browsers, loops and other kernels
+	@$(BIN)/pytest tests/unit tests/laws $(wildcard tests/test_*.py)
+	@$(BIN)/pytest tests/browser tests/flow
+endif
 
 check: $(VENV)/.installed-dev ## format, lint, types, shape, size of the base install, cost of a request
 	@$(BIN)/ruff format --check .
