@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -167,8 +167,8 @@ class Router:
         route = self._targets.routes.get(name)
         return {} if route is None else {each: self._targets.named(each) for each in route.scarce}
 
-    def smaller(self, key: Key, ask: Ask) -> tuple[str, Plan] | None:
-        """The first model that answers when all is scarce and is free; None: there is none."""
+    def smaller(self, key: Key, ask: Ask) -> Iterator[tuple[str, Plan]]:
+        """The models that answer when all is scarce and are free, the first named first."""
         models, now = key.models, self._clock()
         is_whole = models is None or ask.model in models
         for name, targets in self.scarce(ask.model).items():
@@ -179,8 +179,7 @@ class Router:
                 if is_free_at(target) and not target.health.paused_s(now)
             ]
             if free:
-                return name, Plan(free)
-        return None
+                yield name, Plan(free)
 
     def thinks(self, name: str) -> bool:
         """Whether answers under a name had thoughts of late."""

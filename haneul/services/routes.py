@@ -2,7 +2,8 @@
 
 What a route names as `scarce` is asked only when all of these are busy, and the answer says so.
 
-A route's members are models, never other routes, so that none leads back to itself. Members without
+A route's members are models or aliases of their revisions, never other routes, so that none leads
+back to itself. An alias is a route with one member that was put by nobody. Members without
 weights are equals, and the choice is made among all their targets at once; where one has a weight,
 the weights share the requests out, and the others come after the one that was drawn.
 """
@@ -38,6 +39,10 @@ class Route(Struct, frozen=True):
     fallbacks: list[str]
     created_us: int = 0
     scarce: tuple[str, ...] = ()  # models asked when all the others are busy, in their order
+
+    @property
+    def is_alias(self) -> bool:
+        return self.created_us == 0
 
     @property
     def is_weighted(self) -> bool:

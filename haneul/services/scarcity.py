@@ -15,12 +15,13 @@ bounded and a smaller model answers, but nobody waits for it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from haneul.base.config import Config
-from haneul.base.errors import Overloaded
+from haneul.base.errors import NotAllowed, Overloaded
 from haneul.base.units import now_us
 from haneul.services import choice, openai, thinking
 from haneul.services.ask import Ask, answered_by
@@ -88,7 +89,7 @@ class Scarcity:
             if step == THINKING and (bounded := self._thinking(ask, plan)) is not None:
                 eased = Eased(bounded, plan._replace(reason=choice.SCARCE_THINKING))
                 taken.append(f"{THINKING}={self._thinking_tokens}")
-            elif step == SMALLER and (smaller := self._router.smaller(key, ask)) is not None:
+            elif step == SMALLER and (smaller := self._smaller(key, ask)) is not None:
                 name, found = smaller
                 found = found._replace(reason=choice.SCARCE_MODEL)
                 eased = Eased(answered_by(eased.ask, name), found)
@@ -103,6 +104,14 @@ class Scarcity:
             call.limits += _line(["refuse"], reason)
             raise self._refusal(plan)
         return self._told(call, eased, taken, reason) if taken else eased
+
+    def _smaller(self, key: Key, ask: Ask) -> tuple[str, Plan] | None:
+        """A smaller model that lost no more against its parent than the tenant allows."""
+        for name, plan in self._router.smaller(key, ask):
+            with suppress(NotAllowed):
+                kept = self._rules.lossless(key.tenant_id, plan.targets)
+                return name, plan._replace(targets=kept)
+        return None
 
     def _thinking(self, ask: Ask, plan: Plan) -> Ask | None:
         """With fewer thoughts, where its model thinks and its engine can be told; else None."""

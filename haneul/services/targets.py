@@ -182,6 +182,8 @@ class Targets:
 
     def named(self, name: str) -> list[Target]:
         """Those that have the name: the embedded one, then ENGINE/MODEL, or MODEL anywhere."""
+        if (alias := self.routes.get(name)) is not None and alias.is_alias:
+            name = alias.members[0].model
         own = self._embedded.get(name) or self._embedded.get(self._aliases.get(name, ""))
         engine, _, model = name.partition("/")
         remote = [each for each in self._remote.get(engine, []) if each.upstream_model == model]

@@ -18,7 +18,8 @@ from haneul.models.manifest import File, manifest
 from haneul.models.quality import Measures
 from haneul.models.revisions import Facts
 from haneul.services import rules
-from haneul.store import models
+from haneul.services.routes import parse, row_of
+from haneul.store import models, routes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -147,9 +148,11 @@ async def test_a_tenant_is_not_served_what_lost_more_than_it_allows(cloud, key, 
         assert "20.0%" in refused.error()["message"]
         assert (await cloud.row(refused.id)).cost_nano == 0
         assert (await cloud.chat(key.secret, "family@prod", max_tokens=4)).status == 200
+        assert "x-haneul-scarcity" not in (await scarce(cloud, second)).headers
         await cloud.cloud.database.call(decide, "25%")
         await cloud.cloud.rules.refresh()
         assert (await cloud.chat(key.secret, "family@canary", max_tokens=4)).status == 200
+        assert (await scarce(cloud, second)).headers["x-haneul-scarcity"].startswith("model")
     finally:
         await cloud.cloud.database.call(decide, "none")
         await cloud.cloud.rules.refresh()
@@ -158,6 +161,29 @@ async def test_a_tenant_is_not_served_what_lost_more_than_it_allows(cloud, key, 
     assert tree.json()["subject"]["loss"] == pytest.approx(0.2)
     assert [node["id"] for node in tree.json()["up"]] == [first.id]
     assert "the alias family@canary points at it" in tree.json()["breaks"]
+
+
+async def scarce(cloud, smaller):
+    """An answer to one whose budget is nearly spent, where `smaller` is named for such a time."""
+    row = row_of(parse("when-scarce", ("family@prod",), (), (revisions.named(smaller),)))
+    await cloud.cloud.database.call(routes.put, row)
+    await cloud.cloud.roster.refresh()
+    key = await cloud.make_key(budget_nano=10**12)
+    assert (await cloud.chat(key.secret, "when-scarce", max_tokens=4)).status == 200
+    await budget_share(cloud, "0.9999999999")
+    try:
+        return await cloud.chat(key.secret, "when-scarce", max_tokens=4)
+    finally:
+        await budget_share(cloud, "none")
+
+
+async def budget_share(cloud, share):
+    await cloud.cloud.database.call(
+        lambda connection: rules.decide(
+            connection, "tenant", "default", "scarcity_budget", share, actor="test"
+        )
+    )
+    await cloud.cloud.rules.refresh()
 
 
 async def test_a_tree_is_not_shown_to_whom_it_does_not_concern(cloud, family):

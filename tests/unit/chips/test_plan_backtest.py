@@ -17,7 +17,7 @@ from haneul.chips.plan.chipfiles import load_chips, load_models
 from haneul.chips.plan.fitting import measure
 from haneul.chips.plan.residual import Corrector, Part, Traits, fit
 from haneul.chips.plan.rows import parallelism, published, read_rows
-from haneul.cli.plan_score import backtest as backtest_command
+from haneul.cli.main import haneul
 
 CHIPS, MODELS = load_chips(), load_models()
 ROWS, UNREAD = read_rows(published(), CHIPS, MODELS)
@@ -145,7 +145,7 @@ def test_the_command_scores_any_file_of_rows(tmp_path):
     keep = [line for line in lines[1:] if "Llama-3.1-8B" in line and line.endswith(",A")]
     file = tmp_path / "mine.csv"
     file.write_text("\n".join([lines[0], *keep]), "utf-8")
-    result = CliRunner().invoke(backtest_command, ["--rows", str(file)])
+    result = CliRunner().invoke(haneul, ["plan", "backtest", "--rows", str(file)])
     assert result.exit_code == 0, result.output
     assert "H100 SXM" in result.output
     assert "Answered: 100.0%" in result.output
