@@ -3,7 +3,7 @@ CREATE TABLE alembic_version (
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO "alembic_version" VALUES('0012');
+INSERT INTO "alembic_version" VALUES('0013');
 
 CREATE TABLE alias_move (
 	id TEXT NOT NULL, 
@@ -114,6 +114,64 @@ CREATE TABLE engine (
 	created_us BIGINT NOT NULL, 
 	removed_us BIGINT, shares_prefixes SMALLINT DEFAULT '0' NOT NULL, own_slots INTEGER, thinking_field TEXT, 
 	PRIMARY KEY (name)
+);
+
+CREATE TABLE eval_case (
+	id TEXT NOT NULL, 
+	suite TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	cluster TEXT NOT NULL, 
+	body TEXT NOT NULL, 
+	created_us BIGINT NOT NULL, 
+	PRIMARY KEY (id)
+);
+
+CREATE TABLE eval_result (
+	id TEXT NOT NULL, 
+	run_id TEXT NOT NULL, 
+	case_id TEXT NOT NULL, 
+	model TEXT NOT NULL, 
+	model_digest TEXT NOT NULL, 
+	parameters TEXT NOT NULL, 
+	state TEXT NOT NULL, 
+	score_millionths INTEGER NOT NULL, 
+	reason TEXT, 
+	answer TEXT, 
+	attempts SMALLINT NOT NULL, 
+	unpriced SMALLINT NOT NULL, 
+	currency TEXT NOT NULL, 
+	cost_nano BIGINT NOT NULL, 
+	judge_nano BIGINT NOT NULL, 
+	latency_us BIGINT, 
+	prompt_tokens INTEGER NOT NULL, 
+	completion_tokens INTEGER NOT NULL, 
+	reasoning_tokens INTEGER NOT NULL, 
+	request_id TEXT, 
+	created_us BIGINT NOT NULL, 
+	PRIMARY KEY (id)
+);
+
+CREATE TABLE eval_run (
+	id TEXT NOT NULL, 
+	suite_id TEXT NOT NULL, 
+	suite TEXT NOT NULL, 
+	subjects TEXT NOT NULL, 
+	cases TEXT NOT NULL, 
+	judge TEXT, 
+	actor TEXT NOT NULL, 
+	created_us BIGINT NOT NULL, 
+	PRIMARY KEY (id)
+);
+
+CREATE TABLE eval_suite (
+	id TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	version TEXT NOT NULL, 
+	licence TEXT NOT NULL, 
+	task TEXT NOT NULL, 
+	cases INTEGER NOT NULL, 
+	created_us BIGINT NOT NULL, 
+	PRIMARY KEY (id)
 );
 
 CREATE TABLE file (
@@ -530,3 +588,33 @@ CREATE TRIGGER quality_no_update BEFORE UPDATE ON quality BEGIN SELECT RAISE(ABO
 CREATE TRIGGER quality_no_delete BEFORE DELETE ON quality BEGIN SELECT RAISE(ABORT, 'quality is append-only'); END;
 
 CREATE TRIGGER quality_no_replace BEFORE INSERT ON quality WHEN EXISTS (SELECT 1 FROM quality WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, 'quality is append-only'); END;
+
+CREATE INDEX eval_suite_by_name ON eval_suite (name, created_us);
+
+CREATE INDEX eval_run_by_suite ON eval_run (suite, created_us);
+
+CREATE INDEX eval_result_newest ON eval_result (case_id, model_digest, parameters, created_us);
+
+CREATE TRIGGER eval_suite_no_update BEFORE UPDATE ON eval_suite BEGIN SELECT RAISE(ABORT, 'eval_suite is append-only'); END;
+
+CREATE TRIGGER eval_suite_no_delete BEFORE DELETE ON eval_suite BEGIN SELECT RAISE(ABORT, 'eval_suite is append-only'); END;
+
+CREATE TRIGGER eval_suite_no_replace BEFORE INSERT ON eval_suite WHEN EXISTS (SELECT 1 FROM eval_suite WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, 'eval_suite is append-only'); END;
+
+CREATE TRIGGER eval_case_no_update BEFORE UPDATE ON eval_case BEGIN SELECT RAISE(ABORT, 'eval_case is append-only'); END;
+
+CREATE TRIGGER eval_case_no_delete BEFORE DELETE ON eval_case BEGIN SELECT RAISE(ABORT, 'eval_case is append-only'); END;
+
+CREATE TRIGGER eval_case_no_replace BEFORE INSERT ON eval_case WHEN EXISTS (SELECT 1 FROM eval_case WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, 'eval_case is append-only'); END;
+
+CREATE TRIGGER eval_run_no_update BEFORE UPDATE ON eval_run BEGIN SELECT RAISE(ABORT, 'eval_run is append-only'); END;
+
+CREATE TRIGGER eval_run_no_delete BEFORE DELETE ON eval_run BEGIN SELECT RAISE(ABORT, 'eval_run is append-only'); END;
+
+CREATE TRIGGER eval_run_no_replace BEFORE INSERT ON eval_run WHEN EXISTS (SELECT 1 FROM eval_run WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, 'eval_run is append-only'); END;
+
+CREATE TRIGGER eval_result_no_update BEFORE UPDATE ON eval_result BEGIN SELECT RAISE(ABORT, 'eval_result is append-only'); END;
+
+CREATE TRIGGER eval_result_no_delete BEFORE DELETE ON eval_result BEGIN SELECT RAISE(ABORT, 'eval_result is append-only'); END;
+
+CREATE TRIGGER eval_result_no_replace BEFORE INSERT ON eval_result WHEN EXISTS (SELECT 1 FROM eval_result WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, 'eval_result is append-only'); END;

@@ -2,8 +2,9 @@
 
 Identifiers, times (UTC microseconds, `_us`) and money (integer nano-units, `_nano`) are made above
 the store and kept as given. Deletions are states. `request`, `chip_hour`, `price`, `measurement`,
-`trial`, `tuning`, `invoice`, `invoice_line`, `audit` and some of the hub are append-only: triggers
-refuse every UPDATE and DELETE (see migrations), but for acts of the audit that are long past.
+`trial`, `tuning`, `invoice`, `invoice_line`, `audit`, evaluations and some of the hub are
+append-only: triggers refuse every UPDATE and DELETE (see migrations), but for acts of the audit
+that are long past.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from sqlalchemy import (
 )
 
 from haneul.store.batch_tables import tables as batch_tables
+from haneul.store.eval_tables import APPEND_ONLY as EVAL_APPEND_ONLY
+from haneul.store.eval_tables import tables as eval_tables
 from haneul.store.hub_tables import APPEND_ONLY as HUB_APPEND_ONLY
 from haneul.store.hub_tables import tables as hub_tables
 from haneul.store.invoice_tables import tables as invoice_tables
@@ -31,6 +34,7 @@ APPEND_ONLY = (
     *("request", "chip_hour", "price", "measurement", "trial", "tuning", "audit"),
     *("invoice", "invoice_line"),
     *HUB_APPEND_ONLY,
+    *EVAL_APPEND_ONLY,
 )
 
 tenant = Table(
@@ -369,3 +373,5 @@ file, batch, batch_line = batch_tables(metadata)
 invoice, invoice_line = invoice_tables(metadata)
 
 hub = hub_tables(metadata)
+
+evals = eval_tables(metadata)

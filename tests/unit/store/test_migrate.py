@@ -41,6 +41,11 @@ ROW = {
     "alias_move": "INSERT INTO alias_move VALUES ('a', 'm', 'prod', 'r', 'me', 2)",
     "derivation": "INSERT INTO derivation VALUES ('a', 'c', 'p', 'merged', '{}', '{}', NULL, 2)",
     "quality": "INSERT INTO quality VALUES ('a', 'c', 'p', 's', '{}', 2)",
+    "eval_suite": "INSERT INTO eval_suite VALUES ('a', 's', '1', 'CC0-1.0', 't', 1, 2)",
+    "eval_case": "INSERT INTO eval_case VALUES ('a', 's', 'c', 'k', '{}', 2)",
+    "eval_run": "INSERT INTO eval_run VALUES ('a', 'd', 's', '[]', '[]', NULL, 'me', 2)",
+    "eval_result": "INSERT INTO eval_result VALUES ('a', 'r', 'c', 'm', 'd', 'p', 'passed', 1,"
+    " NULL, NULL, 1, 0, 'USD', 2, 3, 4, 5, 6, 7, NULL, 8)",
     "audit": "INSERT INTO audit (id, at_us, actor, action, subject) VALUES ('a', 4102444800000000,"
     " 'me', 'did', 'that')",
 }
