@@ -78,7 +78,7 @@ def compare(
     )
     refuse_unless_it_can_be(Demand(load=load))
     figures = with_figures(configured(settings), electricity=electricity, utilisation=utilisation)
-    known, planner = asked_model(model, settings), Planner(load_calibration())
+    known, planner = asked_model(model, settings).model, Planner(load_calibration())
     bought, rented = parse_prices(purchases, chips), parse_prices(rents, chips)
     found: list[Compared] = []
     refused: dict[str, str] = {}

@@ -1,65 +1,60 @@
-"""The model a plan is about: of the published families, a file, here, or of the catalogue."""
+"""The model a plan is about: of the published families, a file, here, of the catalogue or a hub."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from haneul.base.config import Config
 from haneul.base.errors import BrokenFile, HaneulError, ModelNotFound
 from haneul.base.gguf import read_header
-from haneul.chips.plan.chipfiles import load_models
-from haneul.chips.plan.models import NATIVE, plan_model
-from haneul.chips.plan.terms import PlanModel
 from haneul.chips.shape import Shape
 from haneul.cli.command import database
-from haneul.models import catalogue, revisions
-from haneul.models.catalogue import Entry
+from haneul.models import revisions
 from haneul.models.shapes.config_shape import shape_of_config
 from haneul.models.shapes.gguf_shape import shape_of
+from haneul.services.planning.named import Found, find, from_shape, repository_in
 
 CONFIG_BYTES_MOST = 1 << 20
-SAME_SHAPE = re.compile(r"-(instruct|it|chat|\d{4})\b")  # trained further: the shape is as before
 
 
-def asked_model(text: str, settings: Config) -> PlanModel:
-    """The model of a name, a config.json or a GGUF file. Raises ModelNotFound and BrokenFile."""
-    known = load_models()
-    for name, model in known.items():
-        if name.lower() == text.lower():
-            return model
+def asked_model(text: str, settings: Config) -> Found:
+    """The model of a name, a config.json, a GGUF file, or a repository of a hub.
+
+    Only a repository that nobody here knows is asked for, and its header alone. Raises
+    ModelNotFound, BrokenFile and FetchFailed.
+    """
     path = Path(text)
+    if path.is_dir() and (path / "config.json").is_file():
+        path = path / "config.json"
     if path.is_file():
-        return plan_model(path.parent.name if path.suffix == ".json" else path.stem, _read(path))
-    shape = _kept(text, settings)
-    listed = None if shape else _listed(text, known)
-    if listed is not None:
-        return listed
-    if shape is None:
-        names = ", ".join(sorted({model.name for model in known.values()}))
-        raise ModelNotFound(
-            f"No model is called {text!r}: name one of the catalogue or one that is here, a "
-            f"config.json, a GGUF file, or one of: {names}."
-        )
-    return plan_model(text, shape)
+        return _of_file(path)
+    try:
+        return find(text, shape=_kept(text, settings), origin="its file, which is here")
+    except ModelNotFound:
+        repository = repository_in(text)
+        if not repository:
+            raise
+        # Loaded only here: what fetches costs a plan's start a third.
+        shape, origin = import_module("haneul.cli.plan_hub").ask(text)
+        return from_shape(repository, shape, origin=origin)
 
 
-def called(text: str, model: PlanModel) -> str:
-    """What a person calls the model: an alias stays the alias, a repository is one for engines."""
-    if "/" in model.name:
-        return model.name
-    is_other = text.lower() != model.name.lower() and not Path(text).is_file()
-    return text if is_other else model.name
+def _of_file(path: Path) -> Found:
+    """A file by what its header says; an engine loads the file, or the folder of a config.json."""
+    if path.suffix == ".json":
+        shape = _read_config(path)
+        folder = path.absolute().parent
+        return from_shape(folder.name, shape, origin=path.name, repository=str(path.parent))
+    return from_shape(
+        path.stem, shape_of(read_header(path)), origin=path.name, repository=str(path)
+    )
 
 
-def _read(path: Path) -> Shape:
-    if path.suffix != ".json":
-        return shape_of(read_header(path))
+def _read_config(path: Path) -> Shape:
     with path.open("rb") as file:
         data = file.read(CONFIG_BYTES_MOST + 1)
     if len(data) > CONFIG_BYTES_MOST:
@@ -79,24 +74,3 @@ def _kept(text: str, settings: Config) -> Shape | None:
         return revisions.facts(database(settings).run(revisions.resolve, text)).shape
     except HaneulError:
         return None
-
-
-def _listed(text: str, known: Mapping[str, PlanModel]) -> PlanModel | None:
-    """Of the catalogue, as its makers publish it and under their name; asks nobody.
-
-    What the catalogue has beside a shape is a file for this machine, of fewer bits: an engine for
-    accelerators is given the makers' repository.
-    """
-    try:
-        target = catalogue.load().resolve(text)
-    except HaneulError:
-        return None
-    if not isinstance(target, Entry):
-        return None
-    own = SAME_SHAPE.sub("", target.upstream.rpartition("/")[2].lower())
-    for name, model in known.items():
-        if name.lower() == own:
-            return replace(model, name=target.upstream)
-    shape = target.shape
-    bits = shape.quantisation if shape.quantisation in NATIVE else "BF16"
-    return plan_model(target.upstream, replace(shape, quantisation=bits))

@@ -6,22 +6,13 @@ from pathlib import Path
 
 import click
 
-from haneul.chips.plan.answer import make_plan, wanted
-from haneul.chips.plan.asked import parse_prices
-from haneul.chips.plan.calibration import Planner, load_calibration
-from haneul.chips.plan.chipfiles import load_chips, load_models
-from haneul.chips.plan.choose import Search
 from haneul.chips.plan.curve import plot_svg
-from haneul.chips.plan.options import Demand
-from haneul.chips.plan.rows import published, read_rows
-from haneul.chips.plan.terms import Load
 from haneul.cli.command import command, config, json_option
 from haneul.cli.plan_fleet import configured
-from haneul.cli.plan_models import asked_model, called
+from haneul.cli.plan_models import asked_model
 from haneul.cli.plan_report import tell
 from haneul.cli.show import print_json
-
-USUAL = "H100,H200,B200,MI300X"
+from haneul.services.planning.question import USUAL, asked, plan_serving
 
 
 @command(
@@ -35,7 +26,11 @@ USUAL = "H100,H200,B200,MI300X"
 @click.option("--ttft", type=float, help="Most milliseconds to the first token.")
 @click.option("--tpot", type=float, help="Most milliseconds for each token after it.")
 @click.option(
-    "--chips", "names", default=USUAL, show_default=True, help="Also with a number: 8xH100."
+    "--chips",
+    "names",
+    default=",".join(USUAL),
+    show_default=True,
+    help="Also with a number: 8xH100.",
 )
 @click.option("--price", "rents", multiple=True, metavar="CHIP=USD", help="An hour of one chip.")
 @click.option("--cache-hit", default=0.0, help="Share of input that a prefix cache has, 0 to 1.")
@@ -70,36 +65,32 @@ def serve(
     MODEL is a name, a config.json or a GGUF file. Without a rate and without users: the most one
     replica does within the limits. Every figure has its interval of four in five.
     """
-    chips, settings = load_chips(), config()
-    known = asked_model(model, settings)
-    load = Load(
+    question = asked(
+        model=model,
         isl=isl,
         osl=osl,
+        rate=rate,
+        users=users,
+        ttft=ttft,
+        tpot=tpot,
+        chips=names.split(","),
+        prices=rents,
         cache_hit=cache_hit,
         acceptance=acceptance,
-        ttft_s=None if ttft is None else ttft / 1e3,
-        tpot_s=None if tpot is None else tpot / 1e3,
-    )
-    search = Search(
-        model=known,
-        demand=Demand(load=load, rate=rate, users=users),
         precision=precision,
         engine=engine,
-    )
-    groups = wanted(
-        names.split(","),
-        chips,
-        rents=parse_prices(rents, chips),
         utilisation=utilisation,
-        cached_share=configured(settings).figures.cached_input_share.value,
-        is_assumed=is_assumed,
+        assume_like=is_assumed,
     )
-    found = make_plan(
-        search,
-        groups,
-        read_rows(published(), chips, load_models())[0],
-        name=called(model, known),
-        planner=Planner(load_calibration()),
+    settings = config()
+    known = asked_model(model, settings)
+    found = plan_serving(
+        question,
+        known.model,
+        name=known.name,
+        cached_share=configured(settings).figures.cached_input_share.value,
+        repository=known.repository,
+        said=known.said,
     )
     if svg is not None:
         svg.write_text(plot_svg(found.curve, title=found.answer), "utf-8")

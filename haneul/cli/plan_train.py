@@ -11,7 +11,7 @@ from haneul.chips.plan.chipfiles import load_chips
 from haneul.chips.plan.owning import rent_of
 from haneul.chips.plan.training import MFU, SEQUENCE_TOKENS, Training, plan_training
 from haneul.cli.command import command, config, json_option
-from haneul.cli.plan_models import asked_model, called
+from haneul.cli.plan_models import asked_model
 from haneul.cli.show import print_json
 
 
@@ -43,7 +43,7 @@ def train(
     asked = parse_group(group, chips)
     known = asked_model(model, config())
     found = plan_training(
-        replace(known, name=called(model, known)),
+        replace(known.model, name=known.name),
         asked,
         tokens=parse_count(tokens, what="tokens"),
         rent=rent_of(asked.chip, parse_prices(rents, chips)),

@@ -14,11 +14,12 @@ from haneul.chips.plan.chipfiles import assume_like
 from haneul.chips.plan.choose import Choice, Search, choose, reasons
 from haneul.chips.plan.curve import Point, curve
 from haneul.chips.plan.launch import launch_line
+from haneul.chips.plan.most import most
 from haneul.chips.plan.options import Option, Terms
 from haneul.chips.plan.owning import rent_of
 from haneul.chips.plan.rows import Row
 from haneul.chips.plan.similar import Near, nearest
-from haneul.chips.plan.terms import PlanChip
+from haneul.chips.plan.terms import Load, PlanChip, PlanModel
 
 KINDS_MOST = 40  # of chips in one question
 Wanted = tuple[PlanChip, Terms]
@@ -75,17 +76,23 @@ def make_plan(
     *,
     name: str,
     planner: Planner,
+    repository: str = "",
+    said: Sequence[str] = (),
 ) -> Plan:
-    """The plan. Raises NotEnoughMemory with the reasons where no chip serves it in any way."""
+    """The plan of a model called name; repository is what an engine loads, said what is known of
+    the model. Raises NotEnoughMemory with the reasons where no chip serves it in any way.
+    """
     choice = choose(search, chips, planner=planner)
     served = {option.chip for option in choice.options}
     refused = {chip: why for chip, why in reasons(choice.lost).items() if chip not in served}
     if not choice.options:
-        said = "\n".join(f"{chip}, {why}" for chip, why in refused.items())
-        raise NotEnoughMemory(f"No chip serves {name} so:\n{said}")
+        whys = [f"{chip}, {why}" for chip, why in refused.items()]
+        whys += most(search, chips, planner=planner)
+        raise NotEnoughMemory("\n".join((f"No chip serves {name} so:", *whys)))
     first = choice.options[0]
     load, last = search.demand.load, first.deployments[-1]
-    lines = [launch_line(each, load, batch=first.batch, model=name) for each in first.deployments]
+    called = repository or name
+    lines = [launch_line(each, load, batch=first.batch, model=called) for each in first.deployments]
     return Plan(
         answer=answer(first),
         search=search,
@@ -94,7 +101,11 @@ def make_plan(
         curve=tuple(curve(last, load, planner=planner)),
         nearest=tuple(nearest(rows, last, load, planner=planner)),
         launch=tuple(line for line in lines if line is not None),
-        assumptions=_assumptions(first, {chip.name: terms for chip, terms in chips}),
+        assumptions=(
+            *said,
+            *_context(search.model, load),
+            *_assumptions(first, {chip.name: terms for chip, terms in chips}),
+        ),
     )
 
 
@@ -114,6 +125,17 @@ def answer(option: Option) -> str:
 def milliseconds(estimate: Estimate) -> Estimate:
     """Of seconds."""
     return scale(estimate, 1e3, unit="ms")
+
+
+def _context(model: PlanModel, load: Load) -> tuple[str, ...]:
+    """What a request longer than the model's context needs."""
+    asked = load.isl + load.osl
+    if not model.context_tokens or asked <= model.context_tokens:
+        return ()
+    return (
+        f"{asked:,} tokens of a request are more than the {model.context_tokens:,} that "
+        f"{model.name} was trained for: an engine refuses them unless positions are scaled",
+    )
 
 
 def _assumptions(first: Option, terms: Mapping[str, Terms]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 
@@ -13,7 +14,7 @@ from haneul.chips.plan.calibration import Planner
 from haneul.chips.plan.layouts import layout_text, layouts
 from haneul.chips.plan.options import Demand, Lost, Option, Pair, Terms, aggregated, separate
 from haneul.chips.plan.predict import predict
-from haneul.chips.plan.terms import Load, PlanChip, PlanModel, Role
+from haneul.chips.plan.terms import Deployment, Load, PlanChip, PlanModel, Role
 
 PREFILLS, DECODES = 3, 8  # of the best layouts for each: what is tried together
 
@@ -76,12 +77,29 @@ def refuse_unless_it_can_be(demand: Demand) -> None:
 
 
 def reasons(lost: Iterable[Lost]) -> dict[str, str]:
-    """For each chip the reason of its last layout, the one with the most chips."""
-    said: dict[str, str] = {}
+    """For each chip why its best layout does not serve.
+
+    That is the one that needs least, where there are too few chips, else the one with the most.
+    """
+    best: dict[str, Lost] = {}
     for each in lost:
-        if each.kind == "aggregated":
-            said[each.chip] = f"{each.layout}: {each.why}"
-    return said
+        if each.kind != "aggregated":
+            continue
+        before = best.get(each.chip)
+        if before is None or _tells_more(each, before):
+            best[each.chip] = each
+    return {chip: f"{each.layout}: {each.why}" for chip, each in best.items()}
+
+
+def _tells_more(lost: Lost, before: Lost) -> bool:
+    if lost.chips_needed is None and before.chips_needed is None:
+        return True
+    return (lost.chips_needed or math.inf) < (before.chips_needed or math.inf)
+
+
+def _lost(chip: PlanChip, kind: str, deployment: Deployment, refusal: HaneulError) -> Lost:
+    needed = refusal.facts.get("chips_needed")
+    return Lost(chip.name, kind, layout_text(deployment), refusal.message, needed)
 
 
 def _aggregated(
@@ -99,7 +117,7 @@ def _aggregated(
         try:
             options.append(aggregated(deployment, search.demand, terms, planner=planner))
         except HaneulError as refusal:
-            lost.append(Lost(chip.name, "aggregated", layout_text(deployment), refusal.message))
+            lost.append(_lost(chip, "aggregated", deployment, refusal))
     return options, lost
 
 
@@ -125,7 +143,7 @@ def _split(
             try:
                 found = predict(deployment, asked, planner=planner)
             except HaneulError as refusal:
-                lost.append(Lost(chip.name, role, layout_text(deployment), refusal.message))
+                lost.append(_lost(chip, role, deployment, refusal))
             else:
                 pairs[role].append((deployment, found))
         pairs[role].sort(key=lambda pair: -pair[1].tokens_per_s_per_chip.mid)
@@ -134,7 +152,7 @@ def _split(
         try:
             options.append(separate(prefill, decode, search.demand, terms))
         except HaneulError as refusal:
-            lost.append(Lost(chip.name, "split", layout_text(decode[0]), refusal.message))
+            lost.append(_lost(chip, "split", decode[0], refusal))
     return options, lost
 
 

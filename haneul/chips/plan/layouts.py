@@ -52,9 +52,9 @@ def layouts(
 
 
 def layout_text(deployment: Deployment) -> str:
-    """How it is split, in a word: 'TP8', 'TP8 PP2', 'DP32 EP32'."""
+    """How it is split, in a word: 'TP1', 'TP8 PP2', 'DP32 EP32'."""
     parts = (("TP", deployment.tp), ("PP", deployment.pp), ("DP", deployment.dp))
     named = [f"{name}{degree}" for name, degree in parts if degree > 1]
     if deployment.dp > 1 and deployment.ep > 1:
         named.append(f"EP{deployment.ep}")
-    return " ".join(named) or "one chip"
+    return " ".join(named) or "TP1"

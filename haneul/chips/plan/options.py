@@ -71,6 +71,7 @@ class Lost(Struct, frozen=True):
     kind: str
     layout: str
     why: str
+    chips_needed: int | None = None  # where there are too few
 
 
 def aggregated(deployment: Deployment, demand: Demand, terms: Terms, *, planner: Planner) -> Option:
@@ -200,4 +201,6 @@ def _hold(ttft: Estimate, tpot: Estimate, load: Load) -> None:
 
 def _refuse_beyond(chips: int, terms: Terms) -> None:
     if terms.chips_most is not None and chips > terms.chips_most:
-        raise UnsupportedValue(f"{chips} chips would be needed, {terms.chips_most} are there.")
+        raise UnsupportedValue(
+            f"{chips} chips would be needed, {terms.chips_most} are there.", chips_needed=chips
+        )

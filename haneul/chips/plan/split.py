@@ -15,6 +15,7 @@ from haneul.chips.plan.step import NO_LINK_B_S, cache_bytes
 from haneul.chips.plan.terms import Deployment, Load, Prediction
 
 BUSY_MOST = 0.8  # of the prefill chips' time
+WORSE_MOST = 0.05  # of the best ratio's tokens a chip, for a deployment of fewer chips
 DECODERS_MOST = 8  # decode groups that a ratio is sought with
 
 
@@ -38,10 +39,10 @@ def join(
     rate: float | None,
     chips_most: int | None = None,
 ) -> Split | None:
-    """The ratio with the most tokens for each chip; None where none stays inside chips_most.
+    """The fewest chips that do almost as well, for each chip, as the best ratio does.
 
-    With a rate, the fewest groups that serve it. tokens_per_s of prefill counts tokens that no
-    cache had.
+    None where no ratio stays inside chips_most. With a rate, the fewest groups that serve it.
+    tokens_per_s of prefill counts tokens that no cache had.
     """
     fresh = max(1.0, load.isl * (1 - load.cache_hit))
     one_prefill = prefill[1].tokens_per_s.mid / fresh
@@ -59,7 +60,10 @@ def join(
             found.append((served / chips, prefills, decodes, chips, served))
     if not found:
         return None
-    _, prefills, decodes, chips, served = max(found)
+    enough = max(found)[0] * (1 - WORSE_MOST)
+    _, prefills, decodes, chips, served = min(
+        (each for each in found if each[0] >= enough), key=lambda each: each[3]
+    )
     busy = served / (prefills * one_prefill)
     wait = waiting(busy, prefills) / one_prefill
     return Split(

@@ -75,7 +75,7 @@ def test_llama_405b_is_served_by_eight_h100_in_eight_bits_and_not_in_sixteen():
 
 def test_gpt_oss_120b_is_served_by_one_card_of_80_gb():
     found = chosen("gpt-oss-120b", ["1xH100"], Load(isl=1000, osl=500))
-    assert (found.options[0].chips, found.options[0].layout) == (1, "one chip")
+    assert (found.options[0].chips, found.options[0].layout) == (1, "TP1")
 
 
 def test_a_chip_of_unknown_bandwidth_is_refused_or_taken_for_another_when_told():

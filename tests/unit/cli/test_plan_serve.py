@@ -15,7 +15,7 @@ from haneul.chips.plan.chipfiles import load_chips, load_models
 from haneul.chips.plan.launch import launch_line
 from haneul.chips.plan.terms import Deployment, Load
 from haneul.cli.main import haneul
-from haneul.cli.plan_models import asked_model, called
+from haneul.cli.plan_models import asked_model
 
 LLAMA = ("serve", "Llama-3.1-8B", "--isl", "1000", "--osl", "200", "--chips", "H100,ppu")
 WIDE = Deployment(
@@ -82,7 +82,11 @@ def test_what_cannot_be_is_refused_with_the_reason(plan):
     words = ("serve", "Llama-3.1-405B", "--isl", "1000", "--osl", "200", "--chips", "1xL4")
     assert "does not fit" in plan(*words, code=1)
     assert "limits" in plan(*LLAMA[:-1], "H100", "--tpot", "0.01", code=1)
-    assert "above zero" in plan(*LLAMA, "--rate", "-1", code=1)
+    assert "rate: it is a number > 0" in plan(*LLAMA, "--rate", "-1", code=1)
+    assert "rate" in plan(*LLAMA, "--rate", "inf", code=1)
+    few = plan(*LLAMA[:-1], "1xH100", "--rate", "200", "--tpot", "30", code=1)
+    assert "chips would be needed, 1 are there" in few
+    assert "1 x H100 SXM serve" in few
     assert "No chip is called" in plan(*LLAMA[:-1], "Z80", code=1)
 
 
@@ -115,6 +119,6 @@ def test_a_model_of_the_catalogue_is_planned_as_its_makers_publish_it(tmp_path):
         ("gpt-oss:120b", "openai/gpt-oss-120b", "mxfp4"),
         ("qwen3-reranker:8b", "Qwen/Qwen3-Reranker-8B", "bf16"),
     ):
-        model = asked_model(text, settings)
-        assert (model.name, model.native) == (name, native)
-        assert called(text, model) == name  # what an engine is started with
+        found = asked_model(text, settings)
+        assert (found.model.name, found.model.native) == (name, native)
+        assert found.repository == found.name == name  # what an engine is started with

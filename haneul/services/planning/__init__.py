@@ -1,0 +1,1 @@
+"""Questions of planning as commands and pages ask them, and the process that answers pages."""
