@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from haneul.chips.chip import Chip, Kind
-from haneul.chips.estimate import Estimate, around
+from haneul.chips.estimate import Estimate, around, scale
 
 Positive = Annotated[float, Meta(gt=0)]
 Spread = Annotated[float, Meta(ge=1, le=10)]
@@ -65,10 +65,10 @@ def look_up(catalogue: Catalogue, name: str) -> Known | None:
 
 def complete(catalogue: Catalogue, chip: Chip) -> Chip:
     """The chip with the figures its own driver does not tell; what is known already stays."""
-    known = look_up(catalogue, chip.name)
+    known = look_up(catalogue, chip.whole or chip.name)
     if known is None:
         return chip
-    published = as_chip(catalogue, known)
+    published = _part(as_chip(catalogue, known), chip) if chip.whole else as_chip(catalogue, known)
     missing = {
         name: getattr(published, name)
         for name in ("memory_bytes", "bandwidth", "compute", "power_w")
@@ -76,6 +76,20 @@ def complete(catalogue: Catalogue, chip: Chip) -> Chip:
     }
     sources = {name: published.sources[name] for name in missing}
     return replace(chip, **missing, sources=chip.sources | sources)
+
+
+def _part(card: Chip, chip: Chip) -> Chip:
+    """The card's speeds as far as the part has them; its memory and power are not the part's."""
+    share = f"{chip.compute_share:.0%} of the units, {chip.bandwidth_share:.0%} of the channels: "
+    kept = ("bandwidth", "compute")
+    return replace(
+        card,
+        memory_bytes=None,
+        power_w=None,
+        bandwidth=scale(card.bandwidth, chip.bandwidth_share) if card.bandwidth else None,
+        compute=scale(card.compute, chip.compute_share) if card.compute else None,
+        sources={name: share + text for name, text in card.sources.items() if name in kept},
+    )
 
 
 def as_chip(catalogue: Catalogue, known: Known) -> Chip:

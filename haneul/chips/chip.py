@@ -17,7 +17,8 @@ class Chip(Struct, frozen=True, kw_only=True):
 
     Of a CPU the figures are those of the share this process may use: cores and memory are the
     smaller of the machine's and the control group's. sources names, for each figure that is
-    known, where it came from.
+    known, where it came from. A part of a card that serves alone (MIG) names the whole card, and
+    what it has of its units and of its memory's channels.
     """
 
     id: str  # a stable slug of what it is, such as "cpu-intel-xeon-2c"
@@ -32,6 +33,9 @@ class Chip(Struct, frozen=True, kw_only=True):
     bandwidth: Estimate | None = None  # of memory, B/s
     compute: Estimate | None = None  # dense 16-bit, FLOP/s
     power_w: float | None = None
+    whole: str = ""
+    compute_share: float = 1.0
+    bandwidth_share: float = 1.0
     sources: dict[str, str] = field(default_factory=dict)
 
 

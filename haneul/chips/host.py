@@ -19,7 +19,8 @@ UNLIMITED = 1 << 60  # control groups of version 1 write "no limit" as a huge nu
 # The sets that decide which kernels an engine can run; all others are noise here.
 TELLING = (
     "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16",
-    "amx_int8", "asimd", "asimddp", "i8mm", "bf16", "sve", "sve2", "lsx", "lasx", "vsx", "v",
+    "avx512_fp16", "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme",
+    "lsx", "lasx", "vsx", "v",
 )  # fmt: skip
 MAKERS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD", "HygonGenuine": "Hygon"}
 # Source: the MIDR_EL1 numbers that Linux prints, as listed in arch/arm64/include/asm/cputype.h.

@@ -17,7 +17,7 @@ from haneul.base.config import LOOPBACK, Config, load
 from haneul.base.errors import HaneulError
 from haneul.base.gguf_parts import check_files
 from haneul.base.units import show_bytes
-from haneul.chips.detect import detect
+from haneul.chips.detect import survey
 from haneul.chips.fleet import load as load_fleet
 from haneul.cli import local
 from haneul.cli.command import command, database, json_option
@@ -123,9 +123,13 @@ def _disk(settings: Config) -> Iterator[Finding]:
 
 
 def _chips(settings: Config) -> Iterator[Finding]:
-    for chip in detect():
+    found = survey()
+    for chip in found.chips:
         memory = show_bytes(chip.memory_free_bytes) if chip.memory_free_bytes else "unknown"
         yield Finding("chips", OK, f"{chip.name}, {memory} memory free")
+    for trouble in found.troubles:
+        said = f"{trouble.tool} did not answer: {trouble.why}"
+        yield Finding("chips", WARNING, said, "its chips are not seen until it answers")
 
 
 def _fleet(settings: Config) -> Iterator[Finding]:

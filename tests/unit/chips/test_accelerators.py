@@ -2,86 +2,182 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from haneul.chips.accelerators import (
-    find_accelerators,
-    parse_npu_smi,
-    parse_nvidia,
-    parse_rocm,
-    run_tool,
-)
+import pytest
 
-NVIDIA = """NVIDIA H100 80GB HBM3, 81559, 81079, 700.00
-NVIDIA H100 80GB HBM3, 81559, 40000, 700.00
-NVIDIA T400, [N/A], [N/A], [N/A]
-"""
-ROCM = """{"card0": {"Card series": "Instinct MI210", "VRAM Total Memory (B)": "68702699520",
-"VRAM Total Used Memory (B)": "10747904", "Max Graphics Package Power (W)": "300.0"},
-"system": {"Driver version": "6.7.0"}}"""
-NPU = """
-+------------------------------------------------------------------------------------------------+
-| npu-smi 24.1.rc1.b030            Version: 24.1.rc1.b030                                        |
-+---------------------------+---------------+----------------------------------------------------+
-| NPU   Name                | Health        | Power(W)    Temp(C)           Hugepages-Usage(page)|
-| Chip                      | Bus-Id        | AICore(%)   Memory-Usage(MB)  HBM-Usage(MB)        |
-+===========================+===============+====================================================+
-| 0     910B3               | OK            | 101.8       43                0    / 0             |
-| 0                         | 0000:C1:00.0  | 0           0    / 0          3318 / 65536         |
-+===========================+===============+====================================================+
-| 1     910B3               | OK            | 92.0        39                0    / 0             |
-| 0                         | 0000:C2:00.0  | 0           0    / 0          59356/ 65536         |
-+===========================+===============+====================================================+
-+---------------------------+---------------+----------------------------------------------------+
-| NPU     Chip              | Process id    | Process name             | Process memory(MB)      |
-+===========================+===============+====================================================+
-| 0       0                 | 1712733       | sglangschedul            | 48954                   |
-+===========================+===============+====================================================+
-"""
-MIB = 1 << 20
+from haneul.chips.accelerators import ToolFailed, find_accelerators, run_tool
+from haneul.chips.chip import Chip
+from haneul.chips.detect import survey
+from haneul.chips.makers import amd, apple, ascend, nvidia
+from haneul.chips.makers.card import MIB, number_of, size_of
+
+RECORDED = Path(__file__).parent / "recorded"
+GIB = 1 << 30
 
 
-def test_nvidia_cards_are_read_and_unknown_figures_stay_unknown() -> None:
-    cards = parse_nvidia(NVIDIA)
+def recorded(name: str) -> str:
+    return (RECORDED / name).read_text()
+
+
+def answering(**answers: str):
+    """A runner that knows what some tools say, by the tool's name with _ for -."""
+
+    def run(command: Sequence[str]) -> str:
+        words = [command[0].replace("-", "_"), *command[1:]]
+        if words[0] == "nvidia_smi" and "-L" in words:
+            return answers.get("nvidia_list", "")
+        return answers.get(words[0], "")
+
+    return run
+
+
+def found(tmp_path: Path, **answers: str) -> list[Chip]:
+    return find_accelerators(answering(**answers), tmp_path, shared_bytes=128 * GIB).chips
+
+
+def test_nvidia_cards_are_read_and_unknown_figures_stay_unknown():
+    cards = nvidia.parse_cards(recorded("nvidia-h100.csv"))
     assert [card.name for card in cards] == ["NVIDIA H100 80GB HBM3"] * 2 + ["NVIDIA T400"]
     assert cards[0].memory_bytes == 81559 * MIB
     assert cards[0].power_w == 700
-    assert (cards[2].memory_bytes, cards[2].memory_free_bytes, cards[2].power_w) == (
-        None,
-        None,
-        None,
+    last = cards[2]
+    assert (last.memory_bytes, last.memory_free_bytes, last.power_w) == (None, None, None)
+
+
+@pytest.mark.parametrize("name", ["nvidia-gb10.csv", "nvidia-orin.csv"])
+def test_a_chip_without_memory_of_its_own_has_the_processors(name: str, tmp_path: Path):
+    (chip,) = found(tmp_path, nvidia_smi=recorded(name))
+    assert chip.memory_bytes == 128 * GIB
+    assert chip.sources["memory_bytes"] == "shared with the processor"
+    assert chip.memory_free_bytes is None
+
+
+def test_a_card_that_is_divided_is_its_parts_and_the_other_card_stays_whole(tmp_path: Path):
+    chips = found(
+        tmp_path,
+        nvidia_smi=recorded("nvidia-mig.csv"),
+        nvidia_list=recorded("nvidia-mig-list.txt"),
     )
+    parts, whole = chips
+    assert (parts.name, parts.count) == ("NVIDIA A100-SXM4-80GB MIG 1g.10gb", 7)
+    assert parts.memory_bytes == 10 * GIB
+    assert (parts.compute_share, parts.bandwidth_share) == (1 / 7, 1 / 8)
+    assert (whole.name, whole.count, whole.whole) == ("NVIDIA A100-SXM4-80GB", 1, "")
+    assert whole.memory_free_bytes == 81037 * MIB
 
 
-def test_an_error_text_of_a_tool_is_no_card() -> None:
+def test_a_part_of_a_card_has_its_share_of_the_published_speeds(tmp_path: Path):
+    run = answering(
+        nvidia_smi=recorded("nvidia-mig.csv"), nvidia_list=recorded("nvidia-mig-list.txt")
+    )
+    _, part, whole = survey(root=tmp_path, run=run, measure=False).chips
+    assert part.bandwidth is not None
+    assert part.compute is not None
+    assert whole.bandwidth is not None
+    assert whole.compute is not None
+    assert part.bandwidth.mid == pytest.approx(whole.bandwidth.mid / 8)
+    assert part.compute.mid == pytest.approx(whole.compute.mid / 7)
+    assert part.power_w is None
+    assert "14% of the units" in part.sources["compute"]
+
+
+def test_an_error_text_of_a_tool_is_no_card():
     text = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n"
-    assert parse_nvidia(text) == []
-    assert parse_rocm("ERROR: no amdgpu driver\n") == []
-    assert parse_rocm("[1, 2]") == []
-    assert parse_npu_smi("dcmi module initialize failed. ret is -8005\n") == []
+    assert nvidia.parse_cards(text) == []
+    for broken in ("ERROR: no amdgpu driver\n", "[1, 2]", "{", "null", '{"gpu_data": 3}', ""):
+        assert amd.parse_rocm(broken) == []
+        assert amd.parse_amd_smi(broken) == []
+        assert apple.parse_displays(broken) == []
+        assert apple.parse_system(broken) is None
+    assert ascend.parse_npu_smi(recorded("npu-refused.txt")) == []
 
 
-def test_rocm_cards_are_read_and_the_driver_entry_is_none() -> None:
-    (card,) = parse_rocm(ROCM)
+def test_amd_smi_is_read_in_both_its_forms():
+    (card,) = amd.parse_amd_smi(recorded("amd-smi-mi210.json"))
+    assert (card.name, card.memory_bytes, card.power_w) == ("AMD Instinct MI210", 65520 * MIB, 300)
+    first, second = amd.parse_amd_smi(recorded("amd-smi-mi300x.json"))
+    assert (first.name, first.memory_bytes) == ("AMD Instinct MI300X", 196592 * MIB)
+    assert first.power_w is None
+    assert (second.name, second.memory_bytes) == ("AMD GPU", None)
+
+
+def test_what_amd_smi_says_is_used_is_not_free():
+    used = '[{"gpu": 0, "mem_usage": {"used_vram": {"value": 592, "unit": "MB"}}}]'
+    first, second = amd.parse_amd_smi(recorded("amd-smi-mi300x.json"), lambda: used)
+    assert first.memory_free_bytes == 196000 * MIB
+    assert second.memory_free_bytes is None
+
+
+def test_rocm_cards_are_read_and_the_driver_entry_is_none():
+    (card,) = amd.parse_rocm(recorded("rocm-smi-mi210.json"))
     assert card.name == "Instinct MI210"
     assert card.memory_bytes == 68702699520
     assert card.memory_free_bytes == 68702699520 - 10747904
     assert card.power_w == 300
+    (card,) = amd.parse_rocm(recorded("rocm-smi-7900xt.json"))
+    assert (card.name, card.memory_bytes) == ("Radeon RX 7900 XT", 21458059264)
 
 
-def test_ascend_chips_are_read_but_processes_are_not() -> None:
-    cards = parse_npu_smi(NPU)
+def test_a_rocm_card_without_a_figure_of_memory_is_there_all_the_same():
+    (card,) = amd.parse_rocm("WARNING: slow\n" + recorded("rocm-smi-780m.json"))
+    assert (card.name, card.memory_bytes) == ("Phoenix3", None)
+
+
+def test_ascend_chips_are_read_but_processes_are_not():
+    cards = ascend.parse_npu_smi(recorded("npu-910b3.txt"))
     assert [card.name for card in cards] == ["Ascend 910B3", "Ascend 910B3"]
     assert cards[0].memory_bytes == 65536 * MIB
     assert [card.memory_free_bytes for card in cards] == [62218 * MIB, 6180 * MIB]
+    assert len(ascend.parse_npu_smi(recorded("npu-910b.txt"))) == 2
 
 
-def test_alike_cards_are_one_chip_with_a_count_and_the_least_free_memory(tmp_path: Path) -> None:
-    def run(command: Sequence[str]) -> str:
-        return {"nvidia-smi": NVIDIA, "npu-smi": NPU}.get(command[0], "")
+@pytest.mark.parametrize(
+    ("name", "count", "used"), [("npu-910c.txt", 2, 3180 + 2896), ("npu-910c-wide.txt", 1, 6293)]
+)
+def test_two_dies_of_a_card_named_ascend910_are_one_910c(name: str, count: int, used: int):
+    cards = ascend.parse_npu_smi(recorded(name))
+    assert [card.name for card in cards] == ["Ascend 910C"] * count
+    assert cards[0].memory_bytes == 128 * GIB
+    assert cards[0].memory_free_bytes == 128 * GIB - used * MIB
 
-    chips = find_accelerators(run, tmp_path)
+
+def test_a_910c_found_gets_the_published_figures_of_a_910c(tmp_path: Path):
+    run = answering(npu_smi=recorded("npu-910c.txt"))
+    _, chip = survey(root=tmp_path, run=run, measure=False).chips
+    assert (chip.name, chip.count) == ("Ascend 910C", 2)
+    assert chip.bandwidth is not None
+    assert chip.bandwidth.mid == pytest.approx(3.2e12)
+
+
+@pytest.mark.parametrize("name", ["npu-310p.txt", "npu-310p-loose.txt"])
+def test_an_ascend_card_without_hbm_has_its_one_column_of_memory(name: str):
+    cards = ascend.parse_npu_smi(recorded(name))
+    assert [card.name for card in cards] == ["Ascend 310P3"] * 2
+    assert [card.memory_bytes for card in cards] == [44280 * MIB, 43693 * MIB]
+
+
+def test_a_mac_is_its_processor_and_its_graphics_with_one_memory(tmp_path: Path):
+    run = answering(sysctl=recorded("mac-m4-pro.txt"), system_profiler=recorded("mac-m3-pro.json"))
+    cpu, gpu = survey(root=tmp_path, run=run, measure=False).chips
+    assert (cpu.name, cpu.vendor, cpu.cores) == ("Apple M4 Pro", "Apple", 8)
+    assert cpu.sources["cores"] == "sysctl, performance cores"
+    assert {"asimd", "asimddp", "i8mm", "bf16", "sme"} <= set(cpu.instruction_sets)
+    assert (gpu.name, gpu.cores) == ("Apple M3 Pro", 14)
+    assert gpu.memory_bytes == cpu.memory_bytes == 25769803776
+
+
+def test_a_name_that_is_a_key_of_the_system_is_spelt_out():
+    (card,) = apple.parse_displays(recorded("mac-m1.json"))
+    assert (card.name, card.cores, card.is_unified) == ("Apple M1", None, True)
+
+
+def test_alike_cards_are_one_chip_with_a_count_and_the_least_free_memory(tmp_path: Path):
+    chips = found(
+        tmp_path, nvidia_smi=recorded("nvidia-h100.csv"), npu_smi=recorded("npu-910b3.txt")
+    )
     assert [(chip.id, chip.count) for chip in chips] == [
         ("gpu-nvidia-h100-80gb-hbm3", 2),
         ("gpu-nvidia-t400", 1),
@@ -92,7 +188,7 @@ def test_alike_cards_are_one_chip_with_a_count_and_the_least_free_memory(tmp_pat
     assert "memory_bytes" not in chips[1].sources
 
 
-def test_an_amd_card_is_found_through_its_driver_when_no_tool_is_installed(tmp_path: Path) -> None:
+def test_an_amd_card_is_found_through_its_driver_when_no_tool_is_installed(tmp_path: Path):
     device = tmp_path / "sys/class/drm/card1/device"
     device.mkdir(parents=True)
     for name, text in {
@@ -103,12 +199,73 @@ def test_an_amd_card_is_found_through_its_driver_when_no_tool_is_installed(tmp_p
     }.items():
         (device / name).write_text(text)
     (tmp_path / "sys/class/drm/card1-HDMI-A-1").mkdir()
-    (chip,) = find_accelerators(lambda command: "", tmp_path)
+    (chip,) = found(tmp_path)
     assert chip.name == "AMD GPU 0x744c"
     assert chip.memory_free_bytes == 24753026560
 
 
-def test_a_tool_that_is_absent_or_fails_says_nothing() -> None:
+def test_a_compute_node_of_the_driver_is_a_card_and_the_processors_node_is_none(tmp_path: Path):
+    nodes = tmp_path / "sys/class/kfd/kfd/topology/nodes"
+    for number, facts in (
+        (0, "cpu_cores_count 64\nsimd_count 0\nvendor_id 0\n"),
+        (3, "cpu_cores_count 0\nsimd_count 152\nvendor_id 4098\ngfx_target_version 90402\n"),
+    ):
+        bank = nodes / str(number) / "mem_banks/0"
+        bank.mkdir(parents=True)
+        (nodes / str(number) / "properties").write_text(facts)
+        (bank / "properties").write_text(recorded("kfd-mi300x-cpx.txt"))
+    (chip,) = found(tmp_path)
+    assert (chip.name, chip.memory_bytes) == ("AMD GPU gfx942", 25767706624)
+    assert chip.sources["memory_bytes"] == "the amdgpu driver"
+
+
+def test_a_tool_that_is_absent_says_nothing_and_one_that_fails_says_why(tmp_path: Path):
     assert run_tool(["haneul-no-such-tool"]) == ""
-    assert run_tool(["false"]) == ""
     assert run_tool(["echo", "hello"]) == "hello\n"
+    with pytest.raises(ToolFailed, match="No such file"):
+        run_tool(["ls", str(tmp_path / "nothing")])
+
+
+def test_a_tool_that_hangs_is_left_at_its_deadline():
+    began = time.perf_counter()
+    with pytest.raises(ToolFailed, match=r"no answer within 0\.2 s"):
+        run_tool(["sleep", "60"], deadline_s=0.2)
+    assert time.perf_counter() - began < 30
+
+
+def test_a_tool_that_failed_is_told_of_once_and_the_others_are_asked_all_the_same(tmp_path: Path):
+    asked = []
+
+    def run(command: Sequence[str]) -> str:
+        asked.append(command[0])
+        if command[0] == "amd-smi":
+            raise ToolFailed("Permission denied")
+        return recorded("npu-910c.txt") if command[0] == "npu-smi" else ""
+
+    result = survey(root=tmp_path, run=run, measure=False)
+    assert [(each.tool, each.why) for each in result.troubles] == [("amd-smi", "Permission denied")]
+    assert result.chips[1].name == "Ascend 910C"
+    assert asked.count("amd-smi") == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [
+        ("68702699520", 68702699520),
+        ("1536 MB", 1536 * MIB),
+        ({"value": 192, "unit": "GB"}, 192 * GIB),
+        ({"value": "N/A", "unit": "GB/s"}, None),
+        ("N/A", None),
+        ("[Not Supported]", None),
+        (None, None),
+        ("12 parsecs", None),
+    ],
+)
+def test_sizes_are_read_as_tools_write_them(written: object, size: int | None):
+    assert size_of(written) == size
+
+
+def test_numbers_with_units_are_read_and_other_words_are_none():
+    assert number_of({"value": 750, "unit": "W"}) == 750
+    assert number_of("163.6") == 163.6
+    assert number_of("-") is None

@@ -1,0 +1,1 @@
+"""What each maker's tool prints of its accelerators, read without guessing."""
