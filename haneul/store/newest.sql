@@ -3,7 +3,7 @@ CREATE TABLE alembic_version (
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO "alembic_version" VALUES('0013');
+INSERT INTO "alembic_version" VALUES('0014');
 
 CREATE TABLE alias_move (
 	id TEXT NOT NULL, 
@@ -84,6 +84,16 @@ CREATE TABLE cached_answer (
 	PRIMARY KEY (digest)
 );
 
+CREATE TABLE calibration (
+	id TEXT NOT NULL, 
+	chip TEXT NOT NULL, 
+	haneul TEXT NOT NULL, 
+	learned TEXT NOT NULL, 
+	report TEXT NOT NULL, 
+	created_us BIGINT NOT NULL, 
+	PRIMARY KEY (id)
+);
+
 CREATE TABLE chip_hour (
 	id TEXT NOT NULL, 
 	chip TEXT NOT NULL, 
@@ -91,6 +101,23 @@ CREATE TABLE chip_hour (
 	from_us BIGINT NOT NULL, 
 	to_us BIGINT NOT NULL, 
 	cost_nano BIGINT NOT NULL, 
+	PRIMARY KEY (id)
+);
+
+CREATE TABLE deployment (
+	id TEXT NOT NULL, 
+	model TEXT NOT NULL, 
+	digest TEXT NOT NULL, 
+	engine TEXT NOT NULL, 
+	engine_version TEXT NOT NULL, 
+	haneul TEXT NOT NULL, 
+	chip TEXT NOT NULL, 
+	quantisation TEXT NOT NULL, 
+	calibration TEXT, 
+	slots INTEGER NOT NULL, 
+	context_tokens INTEGER NOT NULL, 
+	said TEXT NOT NULL, 
+	started_us BIGINT NOT NULL, 
 	PRIMARY KEY (id)
 );
 
@@ -618,3 +645,19 @@ CREATE TRIGGER eval_result_no_update BEFORE UPDATE ON eval_result BEGIN SELECT R
 CREATE TRIGGER eval_result_no_delete BEFORE DELETE ON eval_result BEGIN SELECT RAISE(ABORT, 'eval_result is append-only'); END;
 
 CREATE TRIGGER eval_result_no_replace BEFORE INSERT ON eval_result WHEN EXISTS (SELECT 1 FROM eval_result WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, 'eval_result is append-only'); END;
+
+CREATE INDEX deployment_by_chip ON deployment (chip, started_us);
+
+CREATE INDEX calibration_newest ON calibration (chip, created_us);
+
+CREATE TRIGGER deployment_no_update BEFORE UPDATE ON deployment BEGIN SELECT RAISE(ABORT, 'deployment is append-only'); END;
+
+CREATE TRIGGER deployment_no_delete BEFORE DELETE ON deployment BEGIN SELECT RAISE(ABORT, 'deployment is append-only'); END;
+
+CREATE TRIGGER deployment_no_replace BEFORE INSERT ON deployment WHEN EXISTS (SELECT 1 FROM deployment WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, 'deployment is append-only'); END;
+
+CREATE TRIGGER calibration_no_update BEFORE UPDATE ON calibration BEGIN SELECT RAISE(ABORT, 'calibration is append-only'); END;
+
+CREATE TRIGGER calibration_no_delete BEFORE DELETE ON calibration BEGIN SELECT RAISE(ABORT, 'calibration is append-only'); END;
+
+CREATE TRIGGER calibration_no_replace BEFORE INSERT ON calibration WHEN EXISTS (SELECT 1 FROM calibration WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, 'calibration is append-only'); END;

@@ -27,6 +27,8 @@ from haneul.store.eval_tables import tables as eval_tables
 from haneul.store.hub_tables import APPEND_ONLY as HUB_APPEND_ONLY
 from haneul.store.hub_tables import tables as hub_tables
 from haneul.store.invoice_tables import tables as invoice_tables
+from haneul.store.plan_tables import APPEND_ONLY as PLAN_APPEND_ONLY
+from haneul.store.plan_tables import tables as plan_tables
 
 metadata = MetaData()
 
@@ -35,6 +37,7 @@ APPEND_ONLY = (
     *("invoice", "invoice_line"),
     *HUB_APPEND_ONLY,
     *EVAL_APPEND_ONLY,
+    *PLAN_APPEND_ONLY,
 )
 
 tenant = Table(
@@ -375,3 +378,5 @@ invoice, invoice_line = invoice_tables(metadata)
 hub = hub_tables(metadata)
 
 evals = eval_tables(metadata)
+
+plans = plan_tables(metadata)

@@ -46,6 +46,9 @@ ROW = {
     "eval_run": "INSERT INTO eval_run VALUES ('a', 'd', 's', '[]', '[]', NULL, 'me', 2)",
     "eval_result": "INSERT INTO eval_result VALUES ('a', 'r', 'c', 'm', 'd', 'p', 'passed', 1,"
     " NULL, NULL, 1, 0, 'USD', 2, 3, 4, 5, 6, 7, NULL, 8)",
+    "deployment": "INSERT INTO deployment VALUES ('a', 'm', 'd', 'embedded', 'v', '1', 'c', 'Q4_0',"
+    " NULL, 1, 2, '[]', 3)",
+    "calibration": "INSERT INTO calibration VALUES ('a', 'c', '1', '{}', '{}', 2)",
     "audit": "INSERT INTO audit (id, at_us, actor, action, subject) VALUES ('a', 4102444800000000,"
     " 'me', 'did', 'that')",
 }
