@@ -26,11 +26,12 @@ from haneul.chips.fleet import load as load_fleet
 from haneul.chips.shape import Shape
 from haneul.console.pages import read_pages
 from haneul.listener import Listener, room_for
-from haneul.models import hub
+from haneul.models import catalogue, hub
+from haneul.models.previewed import Preview
 from haneul.models.pulling.progress import OnProgress
 from haneul.parts import open_parts
 from haneul.server import Server
-from haneul.services import dialects
+from haneul.services import dialects, outlook
 from haneul.services.appraisal import Appraiser
 from haneul.services.audit_pages import Keeping
 from haneul.services.batches.addresses import BatchAddresses
@@ -46,6 +47,7 @@ from haneul.services.keeper import Keeper
 from haneul.services.ledger import recover
 from haneul.services.loads import Loads
 from haneul.services.media.addresses import MediaAddresses
+from haneul.services.planning.pages import PlanPages
 from haneul.services.responses.addresses import ResponseAddresses
 from haneul.services.responses.dialect import Responses
 from haneul.services.responses.kept import Kept
@@ -226,6 +228,7 @@ class Cloud:
             pages=read_pages(),
             default_model=lambda: self.default_model,
             refresh=self.refresh,
+            judge=self._judge,
             workers=self.workers,
             more={
                 **MediaAddresses(self.gateway).routes(),
@@ -235,6 +238,7 @@ class Cloud:
                     self.gateway, database=self.database, files=files, worker=self.batches
                 ).routes(),
                 **self.hub.routes(),
+                **PlanPages(self.gateway, self.database).routes(),
             },
         )
         server = Server(self.gateway, self.api, self.dialects)
@@ -280,6 +284,10 @@ class Cloud:
         """Follows the store now, in every process."""
         await self.roster.refresh()
         await self.workers.refresh()
+
+    def _judge(self, found: Preview) -> None:
+        """Raises NotEnoughMemory for a model that is known not to fit this machine."""
+        outlook.refuse_misfit(found, self.appraiser.machine(), catalogue.load().entries)
 
     async def serve(self, text: str, on_progress: OnProgress | None = None) -> Target:
         """Pulls the model if need be, makes it the default, starts its engine."""

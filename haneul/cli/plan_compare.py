@@ -19,9 +19,9 @@ from haneul.chips.plan.options import Demand
 from haneul.chips.plan.owning import with_figures
 from haneul.chips.plan.terms import Load
 from haneul.cli.command import command, config, json_option
-from haneul.cli.plan_fleet import configured
 from haneul.cli.plan_models import asked_model
 from haneul.cli.show import print_json, print_table
+from haneul.services.planning.house import house_fleet
 
 COLUMNS = (
     *("FLEET", "LAYOUT", ">TOK/S", ">A CHIP", ">TPOT MS", ">KW", ">KWH/1M", ">AN HOUR"),
@@ -77,7 +77,7 @@ def compare(
         tpot_s=None if tpot is None else tpot / 1e3,
     )
     refuse_unless_it_can_be(Demand(load=load))
-    figures = with_figures(configured(settings), electricity=electricity, utilisation=utilisation)
+    figures = with_figures(house_fleet(settings), electricity=electricity, utilisation=utilisation)
     known, planner = asked_model(model, settings).model, Planner(load_calibration())
     bought, rented = parse_prices(purchases, chips), parse_prices(rents, chips)
     found: list[Compared] = []

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 from msgspec import Struct
 
-from haneul.base.config import Config
 from haneul.base.errors import BadRequest
 from haneul.base.units import show_money
 from haneul.chips.cost import HOURS_PER_YEAR, HourCost, TokenPrice, token_price
 from haneul.chips.estimate import exactly
 from haneul.chips.fleet import Fleet
-from haneul.chips.fleet import load as load_fleet
 from haneul.chips.plan.asked import Group, parse_group, parse_prices
 from haneul.chips.plan.chipfiles import load_chips
 from haneul.chips.plan.owning import TOLD, hour_of, watts_of, with_figures
 from haneul.cli.command import command, config, json_option
 from haneul.cli.show import print_json, print_table
+from haneul.services.planning.house import house_fleet
 
 
 class Owned(Struct, frozen=True, kw_only=True):
@@ -68,7 +65,7 @@ def fleet(
         raise BadRequest("A price of tokens needs --output-speed and --input-speed together.")
     chips = load_chips()
     known = with_figures(
-        configured(config()),
+        house_fleet(config()),
         electricity=electricity,
         pue=pue,
         utilisation=utilisation,
@@ -84,13 +81,6 @@ def fleet(
         print_json({"fleets": found, "figures": known.figures})
         return
     _tell(found, known)
-
-
-def configured(settings: Config) -> Fleet:
-    """The fleet file of this installation, or what is assumed without one."""
-    own = settings.home / "fleet.toml"
-    named = Path(settings.fleet).expanduser() if settings.fleet else own if own.exists() else None
-    return load_fleet(named)
 
 
 def _owned(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import click
 
 from haneul.chips.plan.curve import plot_svg
 from haneul.cli.command import command, config, json_option
-from haneul.cli.plan_fleet import configured
 from haneul.cli.plan_models import asked_model
 from haneul.cli.plan_report import tell
 from haneul.cli.show import print_json
-from haneul.services.planning.question import USUAL, asked, plan_serving
+from haneul.services.planning.house import house_fleet
+from haneul.services.planning.question import USUAL, asked
+from haneul.services.planning.serving import asks_for_this, plan_serving
 
 
 @command(
@@ -30,7 +32,7 @@ from haneul.services.planning.question import USUAL, asked, plan_serving
     "names",
     default=",".join(USUAL),
     show_default=True,
-    help="Also with a number: 8xH100.",
+    help="Also with a number: 8xH100; this: what is found here.",
 )
 @click.option("--price", "rents", multiple=True, metavar="CHIP=USD", help="An hour of one chip.")
 @click.option("--cache-hit", default=0.0, help="Share of input that a prefix cache has, 0 to 1.")
@@ -84,13 +86,18 @@ def serve(
     )
     settings = config()
     known = asked_model(model, settings)
+    here = None
+    if asks_for_this(question):  # loaded only here: it asks tools and the database
+        module = import_module("haneul.services.planning.this")
+        here = module.this_machine(settings, shape=known.shape)
     found = plan_serving(
         question,
         known.model,
         name=known.name,
-        cached_share=configured(settings).figures.cached_input_share.value,
+        cached_share=house_fleet(settings).figures.cached_input_share.value,
         repository=known.repository,
         said=known.said,
+        here=here,
     )
     if svg is not None:
         svg.write_text(plot_svg(found.curve, title=found.answer), "utf-8")

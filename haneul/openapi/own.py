@@ -12,10 +12,13 @@ from haneul.openapi.anthropic import AnthropicModel, AnthropicModels
 from haneul.openapi.bodies import LogIn, ModelName
 from haneul.openapi.errors import MODEL
 from haneul.openapi.operation import OPEN, Operation, Query, Schema
+from haneul.openapi.plan_answers import PlanShown
 from haneul.services import audit_pages
 from haneul.services.invoice_pages import NUMBER_DIGITS
 from haneul.services.invoices import Invoice
 from haneul.services.key_pages import NewKey
+from haneul.services.planning.pages import Known
+from haneul.services.planning.question import Question
 from haneul.store.ledger import RequestRow
 
 
@@ -138,6 +141,25 @@ OPERATIONS = (
     ),
     Operation(
         method="GET",
+        address="/haneul/v1/plan",
+        text="What a plan can be asked about: models, chips, engines, precisions.",
+        answer=Known,
+    ),
+    Operation(
+        method="POST",
+        address="/haneul/v1/plan/serve",
+        text="A plan of serving: the document that `haneul plan serve --json` prints.",
+        body=Question,
+        answer=PlanShown,
+        errors=(
+            errors.NotFound,
+            errors.ModelNotFound,
+            errors.Overloaded,
+            errors.DeadlineExceeded,
+        ),
+    ),
+    Operation(
+        method="GET",
         address="/haneul/v1/status",
         text="Chips, models, version.",
         scope="admin",
@@ -226,5 +248,22 @@ FIELDS: dict[type, dict[str, str]] = {
         "expires_s": "Seconds until it ends.",
     },
     ModelName: {"model": "One that is here."},
+    Question: {
+        "model": "Of the published families, of the catalogue, or one that is here.",
+        "isl": "Input tokens of a request.",
+        "osl": "Output tokens of a request.",
+        "rate": "Requests per second; with neither this nor `users`, the most one replica does.",
+        "users": "Users at once.",
+        "ttft": "Most milliseconds to the first token.",
+        "tpot": "Most milliseconds for each token after it.",
+        "chips": "Kinds of chips, also with how many there are: `8xH100`.",
+        "prices": "An hour of one chip: `H100=2.95`.",
+        "cache_hit": "Share of input that a prefix cache has.",
+        "acceptance": "Tokens a step gains by speculation.",
+        "precision": "Of the weights; empty: as the makers publish them.",
+        "engine": "`vllm`, `sglang` or `trtllm`.",
+        "utilisation": "Share of hours that sells tokens.",
+        "assume_like": "Take unknown speeds of a chip from the one it is said to be like.",
+    },
     LogIn: {"key": "The key that the page asks with."},
 }

@@ -28,6 +28,7 @@ OWN = {
     *(("DELETE", f"/v1/{name}") for name in ("files/", "responses/")),
     ("POST", "/v1/messages/count_tokens"),
     ("POST", "/mcp"),
+    ("POST", "/haneul/v1/plan/serve"),
 }
 ASKING = ("/v1/audio/", "/v1/images/")  # what is below these asks models
 REFUSED = {("POST", "/api/create"), ("POST", "/api/push"), ("POST", "/api/blobs/")}

@@ -10,7 +10,7 @@ import msgspec
 from haneul.base.errors import HaneulError, NotEnoughMemory, UnsupportedValue
 from haneul.services.planning.named import find
 from haneul.services.planning.process import REFUSED, Job, Refusal
-from haneul.services.planning.question import plan_serving
+from haneul.services.planning.serving import plan_serving
 
 NICENESS = 10  # answers of models go first
 

@@ -31,6 +31,7 @@ class Found(Struct, frozen=True, kw_only=True):
     name: str
     repository: str  # "": an engine's line names the model as people do
     said: tuple[str, ...]
+    shape: Shape | None = None  # as in a file that somebody read
 
 
 def find(text: str, *, shape: Shape | None = None, origin: str = "the file's header") -> Found:
@@ -64,7 +65,7 @@ def from_shape(name: str, shape: Shape, *, origin: str, repository: str = "") ->
         unknown.append("the context it was trained for")
     found = _found(model, name, origin, repository=repository or name)
     lines = tuple(f"{name} does not say: {each}" for each in unknown)
-    return replace(found, said=(*found.said, *lines))
+    return replace(found, said=(*found.said, *lines), shape=shape)
 
 
 def published(text: str, known: Mapping[str, PlanModel]) -> PlanModel | None:

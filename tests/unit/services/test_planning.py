@@ -1,0 +1,82 @@
+"""The process of plans: one at a time, bounded, with a deadline; and the answers it describes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from haneul.base.errors import BadRequest, DeadlineExceeded, ModelNotFound, Overloaded
+from haneul.chips.plan import answer, charging, choose, curve, options, similar, terms
+from haneul.openapi import plan_answers as shown
+from haneul.services.planning.named import find, repository_in
+from haneul.services.planning.process import Job, Planners
+from haneul.services.planning.question import Question, asked
+
+QUESTION = Question(model="Qwen3-8B", isl=100, osl=50, chips=("H100",))
+JOB = Job(question=QUESTION, cached_share=0.1)
+
+
+@pytest.mark.parametrize(
+    ("ours", "told"),
+    [
+        (answer.Plan, shown.PlanShown),
+        (choose.Choice, shown.PlannedChoice),
+        (options.Option, shown.PlannedOption),
+        (options.Lost, shown.PlannedLost),
+        (charging.TokenMoney, shown.PlannedMoney),
+        (terms.Memory, shown.PlannedMemory),
+        (similar.Near, shown.PlannedNear),
+        (curve.Point, shown.PlannedPoint),
+    ],
+)
+def test_what_is_described_is_what_a_plan_holds(ours, told):
+    assert ours.__struct_fields__ == told.__struct_fields__
+
+
+async def test_a_plan_comes_from_a_process_of_its_own():
+    plan = msgspec.json.decode(await Planners().plan(JOB))
+    assert plan["choice"]["options"][0]["chip"] == "H100 SXM"
+
+
+async def test_one_too_many_is_told_to_come_back():
+    planners = Planners(waiting_most=1)
+    first = asyncio.create_task(planners.plan(JOB))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded) as refusal:
+        await planners.plan(JOB)
+    assert refusal.value.retry_after_s
+    assert await first
+
+
+async def test_a_plan_that_takes_too_long_ends_and_the_next_one_is_made():
+    planners = Planners(within_s=0.01)
+    with pytest.raises(DeadlineExceeded):
+        await planners.plan(JOB)
+    assert await Planners().plan(JOB)
+
+
+async def test_refusals_cross_the_processes():
+    job = Job(question=msgspec.structs.replace(QUESTION, model="nobody"), cached_share=0.1)
+    with pytest.raises(ModelNotFound, match="No model is called 'nobody'"):
+        await Planners().plan(job)
+
+
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), 0.0])
+def test_a_rate_that_is_none_is_refused_by_name(rate):
+    with pytest.raises(BadRequest) as refusal:
+        asked(model="m", isl=1, osl=1, rate=rate)
+    assert refusal.value.param == "rate"
+
+
+def test_a_repository_of_a_hub_is_known_by_its_last_name():
+    found = find("hf:Qwen/Qwen3-32B")
+    assert (found.name, found.repository) == ("Qwen/Qwen3-32B", "Qwen/Qwen3-32B")
+    assert "as published for Qwen3-32B" in found.said[0]
+    assert repository_in("https://example.com/a.gguf") == ""
+
+
+def test_a_published_name_is_loaded_from_its_makers():
+    assert find("DeepSeek-V3").repository == "deepseek-ai/DeepSeek-V3"
+    assert find("gpt-oss-120b").repository == "openai/gpt-oss-120b"
