@@ -20,6 +20,7 @@ from haneul.base.errors import BadRequest, NotAllowed, NotAuthenticated, NotFoun
 from haneul.base.units import MILLION, Moment, now_us
 from haneul.chips.chip import Chip
 from haneul.console.pages import Page
+from haneul.models.hub import Judge
 from haneul.openapi.bodies import LogIn, ModelName
 from haneul.openapi.document import encoded
 from haneul.services import strict
@@ -76,6 +77,7 @@ class Api:
         pages: dict[str, Page],
         default_model: Callable[[], str],
         refresh: Callable[[], Awaitable[None]],
+        judge: Judge,
         workers: Workers,
         more: Mapping[str, dict[str, Handler]] | None = None,  # addresses with files of their own
     ) -> None:
@@ -93,7 +95,7 @@ class Api:
         self.invoices = InvoicePages(gateway, database)
         self.keys = KeyPages(gateway, database, read_pepper(gateway.config.home))
         self.anthropic = anthropic.Pages(gateway)
-        library = Library(gateway, database=database, refresh=refresh)
+        library = Library(gateway, database=database, refresh=refresh, judge=judge)
         self.ollama = ollama.Pages(gateway, library)
         self.mcp = mcp.Pages(gateway, database=database, ledger=ledger, models=self._seen)
 

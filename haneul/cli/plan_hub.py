@@ -6,7 +6,8 @@ import asyncio
 
 from haneul.base.errors import BrokenFile
 from haneul.chips.shape import Shape
-from haneul.models.preview import Preview, preview
+from haneul.models.preview import preview
+from haneul.models.previewed import Preview
 from haneul.models.pulling.fetch import Fetcher
 from haneul.models.reference import parse
 

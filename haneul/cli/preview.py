@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from haneul.base.config import Config
-from haneul.base.errors import BrokenFile, HaneulError, ModelNotFound, NotEnoughMemory
+from haneul.base.errors import BrokenFile, HaneulError, ModelNotFound
 from haneul.base.gguf import read_header
 from haneul.base.units import NANO, show_bytes, show_parameters
 from haneul.chips.cost import Price, TokenPrice
@@ -23,7 +23,7 @@ from haneul.models import catalogue, hub, preview, revisions, templates
 from haneul.models.catalogue import Entry
 from haneul.models.licences import Licence, licence
 from haneul.models.manifest import read
-from haneul.models.preview import Preview
+from haneul.models.previewed import Preview
 from haneul.models.pulling.fetch import Fetcher
 from haneul.models.reference import Reference, parse
 from haneul.models.sources.offer import LeftOut, Listed
@@ -73,25 +73,10 @@ def check_fits(model: str, settings: Config) -> None:
 
     What the catalogue knows is not asked for; nor is what cannot be known before it is here.
     """
-    target = catalogue.load().resolve(model)
-    if isinstance(target, Entry):
-        found = preview.of_catalogue(target)
-    elif target.kind in ("file", "wheel"):
-        return
-    else:
-        try:
-            found = asyncio.run(_ask(target))
-        except HaneulError:
-            return  # the pull itself says what is wrong
-    if found.format != "gguf" or found.shape is None:
-        return
-    seen = _seen(found, _machine(settings))
-    if seen.here is not None and seen.here.fit.fits is False:
-        raise NotEnoughMemory(
-            f"{found.name} was not pulled. {seen.here.fit.reason} {_instead(seen.alternatives)} "
-            f"For another machine, or to try: haneul pull {model} --anyway",
-            alternatives=[alternative.name for alternative in seen.alternatives],
-        )
+    known = catalogue.load()
+    found = asyncio.run(_judged(known.resolve(model)))
+    if found is not None:
+        outlook.refuse_misfit(found, _machine(settings), known.entries)
 
 
 def tell(seen: Look, *, as_json: bool) -> None:
@@ -102,6 +87,11 @@ def tell(seen: Look, *, as_json: bool) -> None:
     click.echo(seen.model.name)
     for label, value in _lines(seen):
         click.echo(f"  {label:<11}{value}")
+
+
+async def _judged(target: Entry | Reference) -> Preview | None:
+    async with Fetcher() as fetcher:
+        return await preview.before_pull(target, fetcher=fetcher)
 
 
 async def _ask(target: Entry | Reference) -> Preview:
@@ -252,10 +242,3 @@ def _money(price: Price) -> str:
 def _alternative(other: Alternative) -> str:
     speed = shown(other.decode) if other.decode else "speed unknown"
     return f"{other.name}: {shown(other.size)}, {speed} ({other.why})"
-
-
-def _instead(others: tuple[Alternative, ...]) -> str:
-    if not others:
-        return "Nothing in the catalogue fits instead."
-    names = ", ".join(f"{other.name} ({show_bytes(other.size.mid)})" for other in others)
-    return f"What fits instead: {names}."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from haneul.models import revisions, serving, templates
 from haneul.models.catalogue import Entry, load
 from haneul.models.folder.blobs import Blobs
 from haneul.models.manifest import Manifest
+from haneul.models.previewed import Preview
 from haneul.models.pulling.progress import OnProgress
 from haneul.models.reference import Reference, is_remote, parse, show
 from haneul.models.revisions import Facts
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from haneul.models.pulling.pull import Pulled
 
 CONFIGURATION_MAX_BYTES = 16 << 20
+Judge = Callable[[Preview], None]  # raises what keeps a model from being pulled
 
 
 class Brought(Struct, frozen=True, kw_only=True):
@@ -68,11 +70,12 @@ async def ensure(
     database: Database,
     folder: Path,
     on_progress: OnProgress | None = None,
+    judge: Judge | None = None,
     actor: Who = "cloud",
 ) -> ModelRow:
     """The model to be served, pulled unless it is here.
 
-    Raises what `pull` raises, ModelNotFound, CommandError for files that no engine here reads.
+    Raises what `bring` raises, CommandError for files that no engine here reads.
     """
     here = await database.call(queries.get, text)  # its name need not be one of the catalogue's
     if here is not None and await asyncio.to_thread(_is_here, here):
@@ -83,7 +86,12 @@ async def ensure(
     if row is not None and reference.kind != "file" and await asyncio.to_thread(_is_here, row):
         return row
     brought = await bring(
-        text, database=database, folder=folder, on_progress=on_progress, actor=actor
+        text,
+        database=database,
+        folder=folder,
+        on_progress=on_progress,
+        judge=judge,
+        actor=actor,
     )
     if brought.row is None:
         raise CommandError(
@@ -99,21 +107,26 @@ async def bring(
     database: Database,
     folder: Path,
     on_progress: OnProgress | None = None,
+    judge: Judge | None = None,
     actor: Who = "cloud",
     is_update: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> Brought:
     """The model's revision, pulled unless it is here; an update asks for a newer one.
 
-    Raises what `pull` raises, ModelNotFound, Conflict for a revision that was withdrawn.
+    `judge` sees first what is known of it. Raises what it and `pull` raise, ModelNotFound, Conflict
+    for a revision that was withdrawn.
     """
     # Loaded with the first pull: what speaks https takes 12 MB, which serving does not need.
+    from haneul.models.preview import before_pull
     from haneul.models.pulling.fetch import Fetcher
     from haneul.models.pulling.pull import pull
 
     await database.call(_refuse_remote, text)
     name, target, blobs = name_of(text), load().resolve(text), Blobs(folder)
     async with Fetcher() as fetcher:
+        if judge and (found := await before_pull(target, fetcher=fetcher, environ=environ)):
+            await asyncio.to_thread(judge, found)
         pulled = await pull(
             target,
             blobs=blobs,

@@ -6,47 +6,18 @@ import os
 from collections.abc import Mapping
 from contextlib import aclosing
 
-from msgspec import Struct
-
 from haneul.base.errors import BadRequest, BrokenFile, FetchFailed, HaneulError
-from haneul.chips.estimate import Estimate, exactly
-from haneul.chips.shape import Shape
+from haneul.chips.estimate import exactly
 from haneul.models.catalogue import Entry
-from haneul.models.licences import Licence, licence
-from haneul.models.manifest import Format
+from haneul.models.licences import licence
+from haneul.models.previewed import Preview, Variant
 from haneul.models.pulling.fetch import Fetcher
 from haneul.models.pulling.race import offers
 from haneul.models.reference import Reference, show
 from haneul.models.sources import choice
 from haneul.models.sources.ask import Sources
 from haneul.models.sources.header_first import Described, describe
-from haneul.models.sources.offer import LeftOut, Listed, Offer, Wanted
-
-
-class Variant(Struct, frozen=True):
-    """Another choice of the same repository: what to type, and its bytes in all."""
-
-    reference: str
-    quantisation: str
-    bytes: int
-
-
-class Preview(Struct, frozen=True, kw_only=True):
-    """What is known of a model before it is pulled; None and "" are unknown."""
-
-    name: str
-    source: str  # "": nobody was asked, or nobody answered
-    revision: str
-    format: Format
-    files: tuple[Listed, ...]
-    size: Estimate | None
-    licence: Licence
-    shape: Shape | None
-    template: str
-    left_out: tuple[LeftOut, ...]
-    variants: tuple[Variant, ...]
-    read_bytes: int  # of weights' files
-    reason: str  # why the shape is unknown
+from haneul.models.sources.offer import Listed, Offer, Wanted
 
 
 async def preview(
@@ -67,6 +38,24 @@ async def preview(
         raise _failed(show(target), failures)
     described = await describe(offer, fetcher)
     return _made(show(target), offer, described, _variants(target, offer))
+
+
+async def before_pull(
+    target: Entry | Reference, *, fetcher: Fetcher, environ: Mapping[str, str] = os.environ
+) -> Preview | None:
+    """What can be judged before a pull; what the catalogue knows is not asked for.
+
+    None for a file or a package, which is here or small, and where no source answers: the pull
+    itself says then what is wrong.
+    """
+    if isinstance(target, Entry):
+        return of_catalogue(target)
+    if target.kind in ("file", "wheel"):
+        return None
+    try:
+        return await preview(target, fetcher=fetcher, environ=environ)
+    except HaneulError:
+        return None
 
 
 async def _of_entry(entry: Entry, fetcher: Fetcher, environ: Mapping[str, str]) -> Preview:

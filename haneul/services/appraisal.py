@@ -24,6 +24,7 @@ from haneul.chips.shape import Shape
 from haneul.models import hub
 from haneul.services import tariff
 from haneul.services.measure import Speeds, measure
+from haneul.services.outlook import Machine
 from haneul.services.replica import READY
 from haneul.services.specs import slots_of
 from haneul.services.targets import Target, Targets
@@ -88,6 +89,15 @@ class Appraiser:
         """What a model of that shape will do here, corrected by what others did."""
         slots = slots_of(self._config, shape, self.chip.memory_bytes)
         return tariff.forecast(shape, self.chip, slots=slots).refined(self._corrections)
+
+    def machine(self) -> Machine:
+        """What a model that is not here yet would run on."""
+        return Machine(
+            chip=self.chip,
+            config=self._config,
+            fleet=self.fleet,
+            corrections=self._corrections,
+        )
 
     async def first_price(self, row: ModelRow) -> PriceRow:
         """A price from the forecast, kept with it, for a model that has none yet."""

@@ -12,6 +12,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from haneul.base.config import Config
+from haneul.base.errors import NotEnoughMemory
+from haneul.base.units import show_bytes
 from haneul.chips.calibrate import Correction
 from haneul.chips.chip import Chip
 from haneul.chips.cost import TokenPrice, hour_cost
@@ -22,7 +24,7 @@ from haneul.chips.fleet import load as load_fleet
 from haneul.chips.footprint import Fit, fits, footprint
 from haneul.chips.shape import Shape
 from haneul.models.catalogue import Entry
-from haneul.models.preview import Preview, Variant
+from haneul.models.previewed import Preview, Variant
 from haneul.services import tariff
 from haneul.services.specs import CONTEXT_TOKENS, slots_of
 from haneul.services.tariff import Forecast
@@ -113,6 +115,30 @@ def alternatives(
             families.add(other.family)
             chosen.append(_alternative(other, fit, machine, why=_why(other, entry)))
     return tuple(chosen)
+
+
+def refuse_misfit(found: Preview, machine: Machine, entries: Sequence[Entry]) -> None:
+    """Raises NotEnoughMemory, naming what would fit, for what is known not to fit; else nothing.
+
+    What no engine here reads, and what is unknown, may come: it may be meant for another machine.
+    """
+    if found.format != "gguf" or found.shape is None:
+        return
+    fit = outlook(found.shape, machine).fit
+    if fit.fits is False:
+        others = alternatives(found, machine, entries)
+        raise NotEnoughMemory(
+            f"{found.name} was not pulled. {fit.reason} {_instead(others)} "
+            f"For another machine, or to try: haneul pull {found.name} --anyway",
+            alternatives=[other.name for other in others],
+        )
+
+
+def _instead(others: tuple[Alternative, ...]) -> str:
+    if not others:
+        return "Nothing in the catalogue fits instead."
+    names = ", ".join(f"{other.name} ({show_bytes(other.size.mid)})" for other in others)
+    return f"What fits instead: {names}."
 
 
 def _fit(shape: Shape, machine: Machine) -> tuple[int, int, Fit]:

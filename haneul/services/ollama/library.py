@@ -61,11 +61,17 @@ class Library:
     """The handlers; each answers its call."""
 
     def __init__(
-        self, gateway: Gateway, *, database: Database, refresh: Callable[[], Awaitable[None]]
+        self,
+        gateway: Gateway,
+        *,
+        database: Database,
+        refresh: Callable[[], Awaitable[None]],
+        judge: hub.Judge,
     ) -> None:
         self._gateway = gateway
         self._database = database
         self._refresh = refresh
+        self._judge = judge
 
     def routes(self) -> dict[str, dict[str, Handler]]:
         return {
@@ -166,6 +172,7 @@ class Library:
             database=self._database,
             folder=places.blobs(self._gateway.config.home),
             on_progress=report,
+            judge=self._judge,
             actor=actor,
         )
         await self._refresh()

@@ -13,7 +13,8 @@ from haneul.chips.estimate import around
 from haneul.chips.fleet import load as load_fleet
 from haneul.chips.footprint import fits, footprint
 from haneul.models import catalogue
-from haneul.models.preview import Variant, of_catalogue
+from haneul.models.preview import of_catalogue
+from haneul.models.previewed import Variant
 from haneul.services.outlook import Machine, alternatives, outlook
 
 GB = 10**9
