@@ -20,8 +20,10 @@ test: $(VENV)/.installed-dev ## every test, the slow ones too
 ifdef ARGS
 	@$(BIN)/pytest $(ARGS)
 else # two processes: kernels that units load stay apart from browsers, loops and other kernels
-	@$(BIN)/pytest tests/unit tests/laws $(wildcard tests/test_*.py)
-	@$(BIN)/pytest tests/browser tests/flow
+	@failed=0; \
+	$(BIN)/pytest tests/unit tests/laws $(wildcard tests/test_*.py) || failed=1; \
+	$(BIN)/pytest tests/browser tests/flow || failed=1; \
+	exit $$failed
 endif
 
 check: $(VENV)/.installed-dev ## format, lint, types, shape, size of the base install, cost of a request

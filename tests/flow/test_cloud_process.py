@@ -333,6 +333,7 @@ def test_an_engine_killed_in_mid_stream_ends_the_answer_with_an_error_and_comes_
     up: Up, key: str
 ):
     client = up.client(key)
+    (pid,) = up.engine_pids()  # looked up before: the answer does not take long
     stream = client.chat.completions.create(
         model="tiny",
         messages=[{"role": "user", "content": "hi"}],
@@ -342,7 +343,6 @@ def test_an_engine_killed_in_mid_stream_ends_the_answer_with_an_error_and_comes_
     )
     for _ in range(5):
         next(stream)
-    (pid,) = up.engine_pids()
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(openai.APIError, match="engine"):
         list(stream)
