@@ -94,6 +94,23 @@ def decode_speed(
     return times(physics, doubt, unit="tok/s", source=source)
 
 
+def step_terms(
+    shape: Shape, chip: Chip, *, streams: int = 1, context_tokens: int = 0
+) -> dict[str, float] | None:
+    """Seconds of one step of decode_speed by what they go into, at its middle; None as there."""
+    bandwidth, constants = _bandwidth(chip), _constants(shape, chip)
+    if bandwidth is None or constants is None:
+        return None
+    reached = bandwidth.mid * constants.bandwidth_share
+    behind = streams * kv_bytes(shape, context_tokens, is_cautious=True)
+    return {
+        "weights": step_bytes(shape, streams) / reached,
+        "compute": streams * shape.active_parameters * constants.weight_s,
+        "cache": behind / reached,
+        "layers": shape.layers * (constants.wait_s + streams * constants.work_s),
+    }
+
+
 def prefill_speed(shape: Shape, chip: Chip) -> Estimate | None:
     """Prompt tokens per second of one prompt of a few hundred tokens; None where unknown.
 

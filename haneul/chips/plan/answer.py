@@ -14,6 +14,7 @@ from haneul.chips.plan.chipfiles import assume_like
 from haneul.chips.plan.choose import Choice, Search, choose, reasons
 from haneul.chips.plan.curve import Point, curve
 from haneul.chips.plan.launch import launch_line
+from haneul.chips.plan.local import ENGINE, Local, local_curve
 from haneul.chips.plan.most import most
 from haneul.chips.plan.options import Option, Terms
 from haneul.chips.plan.owning import rent_of
@@ -78,11 +79,13 @@ def make_plan(
     planner: Planner,
     repository: str = "",
     said: Sequence[str] = (),
+    local: Local | None = None,
 ) -> Plan:
     """The plan of a model called name; repository is what an engine loads, said what is known of
-    the model. Raises NotEnoughMemory with the reasons where no chip serves it in any way.
+    the model, local this machine's processor where it is asked about. Raises NotEnoughMemory with
+    the reasons where no chip serves it in any way.
     """
-    choice = choose(search, chips, planner=planner)
+    choice = choose(search, chips, planner=planner, local=local)
     served = {option.chip for option in choice.options}
     refused = {chip: why for chip, why in reasons(choice.lost).items() if chip not in served}
     if not choice.options:
@@ -92,19 +95,28 @@ def make_plan(
     first = choice.options[0]
     load, last = search.demand.load, first.deployments[-1]
     called = repository or name
+    if local is not None and last.engine == ENGINE:
+        called = local.name or called
     lines = [launch_line(each, load, batch=first.batch, model=called) for each in first.deployments]
+    if local is not None and last.engine == ENGINE:
+        points = local_curve(local, search.model, load, precision=search.precision)
+    else:
+        points = curve(last, load, planner=planner)
+    priced = {chip.name: terms for chip, terms in chips}
+    if local is not None:
+        priced.setdefault(first.chip, local.terms)
     return Plan(
         answer=answer(first),
         search=search,
         choice=choice,
         refused=refused,
-        curve=tuple(curve(last, load, planner=planner)),
+        curve=tuple(points),
         nearest=tuple(nearest(rows, last, load, planner=planner)),
         launch=tuple(line for line in lines if line is not None),
         assumptions=(
             *said,
             *_context(search.model, load),
-            *_assumptions(first, {chip.name: terms for chip, terms in chips}),
+            *_assumptions(first, priced),
         ),
     )
 

@@ -52,8 +52,14 @@ def parse_prices(texts: Iterable[str], chips: Mapping[str, PlanChip]) -> dict[st
     """Amounts by a chip's id, of 'H100=2.95'. Raises BadRequest and NotFound."""
     found = {}
     for text in texts:
-        name, sign, amount = text.partition("=")
-        if not sign or parse_money(amount.strip()) <= 0:
-            raise BadRequest(f"'{text}' is no price: write it as H100=2.95.")
-        found[find_chip(chips, name).id] = amount.strip()
+        name, amount = named_price(text)
+        found[find_chip(chips, name).id] = amount
     return found
+
+
+def named_price(text: str) -> tuple[str, str]:
+    """Name and amount of 'H100=2.95'. Raises BadRequest."""
+    name, sign, amount = text.partition("=")
+    if not sign or parse_money(amount.strip()) <= 0:
+        raise BadRequest(f"'{text}' is no price: write it as H100=2.95.")
+    return name.strip(), amount.strip()

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from haneul.base.errors import HaneulError, UnsupportedValue
 from haneul.chips.plan.calibration import Planner
 from haneul.chips.plan.layouts import layout_text, layouts
+from haneul.chips.plan.local import Local, offers
 from haneul.chips.plan.options import Demand, Lost, Option, Pair, Terms, aggregated, separate
 from haneul.chips.plan.predict import predict
 from haneul.chips.plan.terms import Deployment, Load, PlanChip, PlanModel, Role
@@ -37,11 +38,22 @@ class Search(Struct, frozen=True, kw_only=True):
     kinds: tuple[str, ...] = ("aggregated", "split")
 
 
-def choose(search: Search, chips: Sequence[tuple[PlanChip, Terms]], *, planner: Planner) -> Choice:
-    """The options of all chips. Raises UnsupportedValue where a demand cannot be."""
+def choose(
+    search: Search,
+    chips: Sequence[tuple[PlanChip, Terms]],
+    *,
+    planner: Planner,
+    local: Local | None = None,
+) -> Choice:
+    """The options of all chips, this machine's processor among them where one is given.
+
+    Raises UnsupportedValue where a demand cannot be.
+    """
     refuse_unless_it_can_be(search.demand)
     options: list[Option] = []
     lost: list[Lost] = []
+    if local is not None:
+        options, lost = offers(local, search.model, search.demand, precision=search.precision)
     for chip, terms in chips:
         for kind in search.kinds:
             tried = _aggregated if kind == "aggregated" else _split

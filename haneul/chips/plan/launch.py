@@ -11,7 +11,7 @@ TRANSFER = '{"kv_connector":"NixlConnector","kv_role":"kv_both"}'
 
 
 def launch_line(deployment: Deployment, load: Load, *, batch: int, model: str) -> str | None:
-    """A shell line for vLLM, SGLang or TensorRT-LLM; None for an engine whose line is not known.
+    """A line for haneul, vLLM, SGLang or TensorRT-LLM; None for an engine whose line is not known.
 
     One line starts all chips on one machine; engines that span machines need addresses beside it.
     """
@@ -24,6 +24,8 @@ def launch_line(deployment: Deployment, load: Load, *, batch: int, model: str) -
         return shlex.join(_sglang(deployment, model, context, batch))
     if engine.startswith("trt"):
         return shlex.join(_trt(deployment, model, context, each))
+    if engine == "haneul":
+        return shlex.join(("haneul", "up", model))
     return None
 
 

@@ -31,7 +31,7 @@ class Found(Struct, frozen=True, kw_only=True):
     name: str
     repository: str  # "": an engine's line names the model as people do
     said: tuple[str, ...]
-    shape: Shape | None = None  # as in a file that somebody read
+    shape: Shape | None = None  # of the file that haneul's own engine would run
 
 
 def find(text: str, *, shape: Shape | None = None, origin: str = "the file's header") -> Found:
@@ -114,13 +114,15 @@ def _listed(text: str, known: Mapping[str, PlanModel]) -> Found | None:
     for name, model in known.items():
         if own and name.lower() == own:
             origin = f"{PUBLISHED} for {model.name}"
-            return _found(replace(model, name=upstream), text, origin, repository=upstream)
+            found = _found(replace(model, name=upstream), text, origin, repository=upstream)
+            return replace(found, shape=target.shape) if isinstance(target, Entry) else found
     if not isinstance(target, Entry):
         return None
     shape = target.shape
     bits = shape.quantisation if shape.quantisation in NATIVE else "BF16"
     model = plan_model(upstream, replace(shape, quantisation=bits))
-    return _found(model, text, f"the catalogue ({target.dated})", repository=upstream)
+    found = _found(model, text, f"the catalogue ({target.dated})", repository=upstream)
+    return replace(found, shape=shape)
 
 
 def _found(model: PlanModel, text: str, origin: str, *, repository: str) -> Found:

@@ -71,7 +71,7 @@ def plan_serving(
         found, unknown = accelerators(here, chips, rents, terms)
         groups += found
         said = (*said, *unknown)
-        local = local_of(here, terms, told=told[-1] if told else None)
+        local = local_of(here, terms, name=question.model, told=told[-1] if told else None)
     return make_plan(
         search,
         groups,

@@ -9,11 +9,11 @@ from haneul.chips.plan.chipfiles import load_chips
 from haneul.chips.plan.here import planned
 
 FILES = load_chips()
-GB = 10**9
+GIB = 2**30
 
 
 def a_chip(name: str, memory_gb: float | None, **more: object) -> Chip:
-    memory = None if memory_gb is None else round(memory_gb * GB)
+    memory = None if memory_gb is None else round(memory_gb * GIB)
     told = {"id": "gpu-x", "kind": "gpu", "vendor": "x", "memory_bytes": memory, **more}
     return Chip(name=name, **told)  # type: ignore[arg-type]
 
@@ -21,19 +21,19 @@ def a_chip(name: str, memory_gb: float | None, **more: object) -> Chip:
 @pytest.mark.parametrize(
     ("name", "memory_gb", "ident"),
     [
-        ("NVIDIA H100 80GB HBM3", 85.5, "h100"),
-        ("NVIDIA H200", 150.8, "h200"),
-        ("NVIDIA A100-SXM4-80GB", 85.9, "a100"),
-        ("NVIDIA GeForce RTX 4090", 25.8, "rtx-4090"),
-        ("AMD Instinct MI300X", 206.1, "mi300x"),
-        ("Ascend 910B3", 68.7, "ascend-910b"),
-        ("Ascend 910C", 137.4, "ascend-910c"),
-        ("Apple M4 Pro", 25.8, "m4-pro"),
+        ("NVIDIA H100 80GB HBM3", 79.6, "h100"),
+        ("NVIDIA H200", 140.4, "h200"),
+        ("NVIDIA A100-SXM4-80GB", 80, "a100"),
+        ("NVIDIA GeForce RTX 4090", 24, "rtx-4090"),
+        ("AMD Instinct MI300X", 192, "mi300x"),
+        ("Ascend 910B3", 64, "ascend-910b"),
+        ("Ascend 910C", 128, "ascend-910c"),
+        ("Apple M4 Pro", 24, "m4-pro"),
         ("NVIDIA H200", None, "h200"),
-        ("NVIDIA H20", 150.8, None),  # the later one of that name, with more and faster memory
-        ("NVIDIA H100 PCIe", 85.5, None),
-        ("NVIDIA GeForce RTX 4090 Laptop GPU", 17.2, None),
-        ("AMD GPU gfx942", 206.1, None),
+        ("NVIDIA H20", 140.4, None),  # the later one of that name, with more and faster memory
+        ("NVIDIA H100 PCIe", 79.6, None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", 16, None),
+        ("AMD GPU gfx942", 192, None),
         ("", None, None),
     ],
 )
@@ -43,9 +43,9 @@ def test_only_the_very_same_chip_is_planned_by_its_file(name, memory_gb, ident):
 
 
 def test_an_apple_chip_is_planned_with_the_memory_it_was_bought_with():
-    found = planned(FILES, a_chip("Apple M4 Pro", 25.8, sources={"memory_bytes": "sysctl"}))
+    found = planned(FILES, a_chip("Apple M4 Pro", 24, sources={"memory_bytes": "sysctl"}))
     assert found is not None
-    assert found.memory_gb == pytest.approx(25.8)
+    assert found.memory_gb == pytest.approx(24)
     assert "memory as sysctl tells it" in found.source
 
 
