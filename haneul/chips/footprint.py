@@ -1,9 +1,10 @@
 """The memory a model needs, and whether a chip has it free.
 
-Three parts: the weights as they lie in the file, the keys and values of the context at 16 bits,
-and what the engine itself works with. The last was fitted to the resident memory of llama.cpp's
-server with two models (135 and 494 million active parameters) and two contexts (4,096 and 8,192
-tokens) on a Linux CPU: the four readings of 267-772 MB were met within 5 %.
+Four parts: the weights as they lie in the file, the keys and values of the context at 16 bits,
+a second copy of weights that the kernels want interleaved, and what the engine itself works with.
+The last was fitted to the memory of haneul's engine, all its processes together (shared pages by
+their share), with two models (135 and 494 million parameters) in three formats each, with one and
+eight slots of 4,096 tokens on a Linux CPU: the twelve readings of 332-1,354 MB are met within 2 %.
 """
 
 from __future__ import annotations
@@ -18,22 +19,38 @@ from haneul.chips.estimate import Estimate, show
 from haneul.chips.shape import Shape, remembering
 
 CACHE_BYTES = 2  # of one key or value: f16
-PROCESS_BYTES = 45_000_000  # the interpreter and the engine's libraries
-VOCABULARY_BYTES = 420  # per token known: the tokenizer's tables and one row of scores
-SLOT_VOCABULARY_BYTES = 16  # per token known and slot: candidates of its sampler
+PROCESS_BYTES = 89_000_000  # the engine's three processes and its libraries
+VOCABULARY_BYTES = 780  # per token known: the tokenizer's tables and one row of scores
+SLOT_BYTES = 2_800_000  # of each slot: its sampler, its text
+# Formats that x86 kernels keep a second, interleaved copy of, and its bits for each weight.
+INTERLEAVED = ("Q4_0", "IQ4_NL", "Q4_K")
+INTERLEAVED_BITS = 4.5
+BLOCK = 256  # weights of one block of a K format; narrower matrices are kept in another format
+K_SHARE = 0.85  # of such a file's matrices that have 4 bits; the rest has 6
+NARROW_K_SHARE = 0.5  # of the matrices that leave the feed-forward, where the others are narrower
 BATCH_TOKENS = 512  # of a prompt that llama.cpp computes at once
 WORK_SPREAD = 1.6  # of the working memory; two architectures measured, others differ more
 
-SOURCE = "file size; 16-bit cache by arithmetic; working memory fitted to llama.cpp's server"
+SOURCE = "file size; 16-bit cache by arithmetic; working memory fitted to haneul's engine"
 
 
 class Footprint(Struct, frozen=True, kw_only=True):
-    """The parts in bytes, each at its middle, and the whole with its interval."""
+    """The parts in bytes, each at its middle, and the whole with its interval.
+
+    copied_bytes are weights that are there twice, in the file's own pages and interleaved: the
+    pages are seen in the process, but nobody reads them again, so they make room for others.
+    """
 
     weights_bytes: int
     kv_bytes: int
     compute_bytes: int
     total: Estimate
+    copied_bytes: int = 0
+
+    @property
+    def lasting_bytes(self) -> int:
+        """What must stay free for it, cautiously counted."""
+        return round(self.total.high) - self.copied_bytes
 
 
 class Fit(Struct, frozen=True, kw_only=True):
@@ -85,25 +102,42 @@ def footprint(
     kv_high = kv_bytes(shape, context_tokens, is_cautious=True) * slots
     kv_mid = windowed if has_windows else kv_high
     kv_low = windowed if shape.kv_heads or shape.memory else windowed // 8
-    compute_bytes = _compute_bytes(shape, slots)
+    compute_bytes, copied = _compute_bytes(shape, slots), interleaved_bytes(shape)
     return Footprint(
         weights_bytes=shape.weight_bytes,
         kv_bytes=kv_mid,
         compute_bytes=compute_bytes,
         total=Estimate(
             low=shape.weight_bytes + kv_low + compute_bytes / WORK_SPREAD,
-            mid=shape.weight_bytes + kv_mid + compute_bytes,
-            high=shape.weight_bytes + kv_high + compute_bytes * WORK_SPREAD,
+            mid=shape.weight_bytes + kv_mid + compute_bytes + copied,
+            high=shape.weight_bytes + kv_high + compute_bytes * WORK_SPREAD + copied,
             unit="B",
             source=SOURCE,
         ),
+        copied_bytes=copied,
     )
 
 
 def _compute_bytes(shape: Shape, slots: int) -> int:
-    vocabulary = shape.vocabulary * (VOCABULARY_BYTES + SLOT_VOCABULARY_BYTES * slots)
+    vocabulary = shape.vocabulary * VOCABULARY_BYTES
     activations = BATCH_TOKENS * 4 * (2 * shape.feed_forward + 4 * shape.hidden)
-    return PROCESS_BYTES + vocabulary + activations
+    return PROCESS_BYTES + vocabulary + slots * SLOT_BYTES + activations
+
+
+def interleaved_bytes(shape: Shape) -> int:
+    """The second copy of the matrices in formats that the kernels interleave; 0 for others.
+
+    The file's own pages stay mapped beside it, until somebody else needs the memory.
+    """
+    if not shape.quantisation.upper().startswith(INTERLEAVED):
+        return 0
+    tables = 2 if shape.parameters > shape.active_parameters else 1  # the head has its own
+    weights = max(0.0, shape.parameters - tables * shape.vocabulary * shape.hidden)
+    if shape.quantisation.upper().startswith("Q4_K"):
+        weights *= K_SHARE
+        if shape.hidden % BLOCK:
+            weights = NARROW_K_SHARE * shape.layers * shape.feed_forward * shape.hidden
+    return round(weights * INTERLEAVED_BITS / 8)
 
 
 def fits(need: Footprint, chip: Chip) -> Fit:
@@ -113,10 +147,11 @@ def fits(need: Footprint, chip: Chip) -> Fit:
         reason = f"The free memory of {chip.name} is unknown; the model needs {show(need.total)}."
         return Fit(fits=None, needed=need.total, free_bytes=None, reason=reason)
     free *= chip.count
-    enough = need.total.high <= free
+    enough = need.lasting_bytes <= free
     parts = (
         f"weights {show_bytes(need.weights_bytes)}, context {show_bytes(need.kv_bytes)}, "
         f"working memory {show_bytes(need.compute_bytes)}"
+        + (f", interleaved copy {show_bytes(need.copied_bytes)}" if need.copied_bytes else "")
     )
     verb = "Fits" if enough else "Does not fit"
     reason = f"{verb}: needs {show(need.total)}, {show_bytes(free)} are free ({parts})."

@@ -174,13 +174,13 @@ class Keeper:
         Engines that load now will hold what they do not hold yet.
         """
         others = [other for other in self._embedded() if other.awake is not awake]
-        need, lacks = awake.need.total, []
+        need, lacks = awake.need, []
         if (free := await asyncio.to_thread(self._free_bytes)) is not None:
             loading = sum(_held_bytes(other) for other in others if other.state == LOADING)
-            lacks.append(need.high - (free - loading))
+            lacks.append(need.lasting_bytes - (free - loading))
         if self._config.memory_max_bytes:
             held = sum(_held_bytes(other) for other in others if other.state in RUNNING)
-            lacks.append(need.mid + held - self._config.memory_max_bytes)
+            lacks.append(need.total.mid + held - self._config.memory_max_bytes)
         return max(lacks, default=0.0)
 
     def _embedded(self) -> list[Target]:
