@@ -3,7 +3,7 @@ CREATE TABLE alembic_version (
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO "alembic_version" VALUES('0014');
+INSERT INTO "alembic_version" VALUES('0015');
 
 CREATE TABLE alias_move (
 	id TEXT NOT NULL, 
@@ -270,6 +270,18 @@ CREATE TABLE "key" (
 	created_us BIGINT NOT NULL, 
 	expires_us BIGINT, 
 	revoked_us BIGINT, tenant_id TEXT DEFAULT 'default' NOT NULL, user_id TEXT, role TEXT, app TEXT, 
+	PRIMARY KEY (id)
+);
+
+CREATE TABLE matrix_row (
+	id TEXT NOT NULL, 
+	signer TEXT NOT NULL, 
+	signature TEXT NOT NULL, 
+	model TEXT NOT NULL, 
+	digest TEXT NOT NULL, 
+	chip TEXT NOT NULL, 
+	written TEXT NOT NULL, 
+	taken_us BIGINT NOT NULL, 
 	PRIMARY KEY (id)
 );
 
@@ -661,3 +673,5 @@ CREATE TRIGGER calibration_no_update BEFORE UPDATE ON calibration BEGIN SELECT R
 CREATE TRIGGER calibration_no_delete BEFORE DELETE ON calibration BEGIN SELECT RAISE(ABORT, 'calibration is append-only'); END;
 
 CREATE TRIGGER calibration_no_replace BEFORE INSERT ON calibration WHEN EXISTS (SELECT 1 FROM calibration WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, 'calibration is append-only'); END;
+
+CREATE INDEX matrix_row_of_model ON matrix_row (digest, chip);

@@ -27,6 +27,7 @@ from haneul.store.eval_tables import tables as eval_tables
 from haneul.store.hub_tables import APPEND_ONLY as HUB_APPEND_ONLY
 from haneul.store.hub_tables import tables as hub_tables
 from haneul.store.invoice_tables import tables as invoice_tables
+from haneul.store.matrix_tables import table as matrix_table
 from haneul.store.plan_tables import APPEND_ONLY as PLAN_APPEND_ONLY
 from haneul.store.plan_tables import tables as plan_tables
 
@@ -380,3 +381,5 @@ hub = hub_tables(metadata)
 evals = eval_tables(metadata)
 
 plans = plan_tables(metadata)
+
+matrix_row = matrix_table(metadata)
