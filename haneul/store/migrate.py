@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from haneul.base.errors import CommandError
 
-HEAD = "0014"
+HEAD = "0015"
 FOLDER = Path(__file__).parent / "migrations"
 
 
