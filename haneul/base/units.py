@@ -16,6 +16,8 @@ from haneul.base.errors import BadRequest
 NANO = 1_000_000_000
 MILLION = 1_000_000
 HOUR_US = 3_600_000_000
+_UNIT = MILLION * MILLION  # of prices per million, times a share in millionths
+_HALF_UNIT = _UNIT // 2
 
 
 def now_us() -> int:
@@ -65,8 +67,12 @@ def token_cost(tokens_and_prices: list[tuple[int, int]], share_millionths: int =
     total = 0
     for tokens, price in tokens_and_prices:
         total += tokens * price
-    unit = MILLION * MILLION
-    return (total * share_millionths + unit // 2) // unit
+    return rounded(total, share_millionths)
+
+
+def rounded(total: int, share_millionths: int = MILLION) -> int:
+    """Nano-units of a sum of tokens times prices per million, half up."""
+    return (total * share_millionths + _HALF_UNIT) // _UNIT
 
 
 def show_bytes(count: float) -> str:

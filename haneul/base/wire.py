@@ -158,6 +158,7 @@ class Chunk(Struct, frozen=True):
 R = TypeVar("R")
 
 _fields = msgspec.json.Decoder(dict[str, Raw])
+_encoded = msgspec.json.Encoder().encode
 
 
 class Body:
@@ -181,8 +182,9 @@ class Body:
     def replace(self, **values: Any) -> bytes:
         """The object again with some fields set (UNSET removes one); all others byte by byte."""
         merged: dict[str, Any] = {**self.fields, **values}
-        kept = {name: value for name, value in merged.items() if value is not UNSET}
-        return msgspec.json.encode(kept)
+        if UNSET in values.values():
+            merged = {name: value for name, value in merged.items() if value is not UNSET}
+        return _encoded(merged)
 
 
 def lenient(data: bytes | Raw, decoder: msgspec.json.Decoder[R]) -> R:

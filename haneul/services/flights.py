@@ -17,6 +17,8 @@ import fcntl
 import mmap
 import os
 import struct
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,7 +28,7 @@ from msgspec import Struct
 
 from haneul.base.errors import AlreadyRunning, Overloaded
 from haneul.base.log import logger
-from haneul.base.units import now_us
+from haneul.base.units import HOUR_US, now_us
 from haneul.services.prices import Rates, cost_nano
 from haneul.store.ledger import RequestRow
 
@@ -36,12 +38,15 @@ SHORT = 8  # a page in so many must stay free
 MANY = 128  # pages in use, after which those not in use any more are let go
 FREE, OPEN, FINAL = 0, 1, 2
 KILLED = "cloud_killed"  # why a request ended that is found open
-COUNTERS = struct.Struct("<7q")
+COUNTERS, COUNTER = struct.Struct("<7q"), struct.Struct("<q")
+NO_COUNTERS = bytes(COUNTERS.size)
 LENGTH = struct.Struct("<H")
 COUNTERS_AT, OPENED_AT, FINAL_AT = 8, 64, 2048
+COMPLETION_AT = COUNTERS_AT + 2 * COUNTER.size
 UNITS_BYTES = COUNTERS_AT - 1
 UNITS_MAX = (1 << 8 * UNITS_BYTES) - 1
 TEXT_MAX = FINAL_AT - OPENED_AT - LENGTH.size
+_packed = msgspec.msgpack.Encoder().encode
 log = logger("flights")
 
 
@@ -98,9 +103,13 @@ class Flight:
         if counters.units:
             self._table.put_units(self._at, counters.units)
 
+    def keeper(self) -> Callable[[int], None]:
+        """Puts the completion's tokens alone there, for as long as this page is the request's."""
+        return partial(COUNTER.pack_into, self._table.memory, self._at + COMPLETION_AT)
+
     def finish(self, row: RequestRow) -> None:
         """Keeps the terminal record; from here on the request can be answered."""
-        self._table.put(self._at + FINAL_AT, msgspec.msgpack.encode(row))
+        self._table.put(self._at + FINAL_AT, _packed(row))
         self._table.memory[self._at] = FINAL
 
     def reopen(self, opened: Opened) -> None:
@@ -150,20 +159,20 @@ class Flights:
         if not self._free:
             raise Overloaded("Too many requests are in flight.", retry_after_s=2)
         at = self._free[-1]
-        self.put(at + OPENED_AT, msgspec.msgpack.encode(opened))
+        self.put(at + OPENED_AT, _packed(opened))
         self._free.pop()
-        COUNTERS.pack_into(self.memory, at + COUNTERS_AT, 0, 0, 0, 0, 0, 0, 0)
+        self.memory[at + COUNTERS_AT : at + COUNTERS_AT + COUNTERS.size] = NO_COUNTERS
         if opened.row.unit is not None:
             self.put_units(at, 0)
         self.memory[at] = OPEN
         return Flight(self, at, opened)
 
     def put(self, at: int, data: bytes) -> None:
-        """Length and bytes. What others say was bounded before (see bill.kept), so that it fits."""
+        """Length and bytes. What others say was bounded before (offers.kept), so that it fits."""
         if len(data) > TEXT_MAX:
             raise ValueError(f"{len(data)} bytes do not fit a page")
-        self.memory[at + LENGTH.size : at + LENGTH.size + len(data)] = data
-        LENGTH.pack_into(self.memory, at, len(data))
+        size = len(data)
+        self.memory[at : at + LENGTH.size + size] = size.to_bytes(LENGTH.size, "little") + data
 
     def put_units(self, at: int, units: int) -> None:
         """Behind the state, where few requests have anything."""
@@ -246,9 +255,9 @@ def _reserve(file: int, size: int) -> None:
 
 def terminal(opened: Opened, counters: Counters, **ending: object) -> RequestRow:
     """The terminal record: what was delivered at the price that was agreed."""
-    rates = opened.rates
+    busy_us = counters.busy_us
     cost = cost_nano(
-        rates,
+        opened.rates,
         prompt=counters.prompt_tokens,
         cached=counters.cached_tokens,
         completion=counters.completion_tokens,
@@ -262,8 +271,8 @@ def terminal(opened: Opened, counters: Counters, **ending: object) -> RequestRow
         completion_tokens=counters.completion_tokens,
         reasoning_tokens=counters.reasoning_tokens,
         cost_nano=cost,
-        busy_us=counters.busy_us,
-        hour_nano=round(opened.hour_nano * counters.busy_us / 3_600_000_000),
+        busy_us=busy_us,
+        hour_nano=round(opened.hour_nano * busy_us / HOUR_US) if opened.hour_nano else 0,
         first_token_us=counters.first_token_us or None,
         units=None if opened.row.unit is None else counters.units,
         **ending,

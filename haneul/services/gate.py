@@ -40,10 +40,10 @@ class Busy:
     def reading_s(self) -> float:
         """What a request inside since the beginning would have been charged."""
         now = self._clock()
-        if self.inside:
+        if inside := self.inside:
             passed_s = now - self._at
-            self._share_s += passed_s / self.inside
-            self._stays_s += passed_s * self.inside
+            self._share_s += passed_s / inside
+            self._stays_s += passed_s * inside
             self.busy_s += passed_s
         self._at = now
         return self._share_s
@@ -124,7 +124,10 @@ class Gate:
     def leave(self) -> None:
         """Gives the place to the next in the queue."""
         self.busy.leave()
-        self._give_back()
+        if self._waiting:
+            self._give_back()
+        else:
+            self._taken -= 1
 
     async def _wait_for_place(self) -> None:
         if len(self._waiting) >= self.queue_max:

@@ -39,9 +39,8 @@ def tell_limits(call: Call, account: Account) -> None:
     """Tells the client its rates, by the names that OpenAI gave them."""
     for name, rate in ((b"requests", account.requests), (b"tokens", account.tokens)):
         if rate is not None:
-            full_s = rate.wait_s(rate.per_minute)
-            facts = (name, rate.per_minute, name, rate.remaining, name, full_s)
-            call.limits += LIMITS % facts
+            remaining, full_s = rate.told()
+            call.limits += LIMITS % (name, rate.per_minute, name, remaining, name, full_s)
 
 
 def key_text(call: Call) -> str | None:

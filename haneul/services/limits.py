@@ -20,7 +20,7 @@ from haneul.base.errors import QuotaExceeded, RateLimited
 from haneul.base.units import MILLION, now_us, show_money, show_time
 from haneul.services.budgets import Limit
 from haneul.services.keys import Key
-from haneul.services.periods import PERIODS, day_of, renews_us
+from haneul.services.periods import PERIODS, renews_us
 from haneul.services.purse import Purse, Rate, Window
 from haneul.store.spending import DAY_US, KINDS, owners
 
@@ -63,6 +63,7 @@ class Account:
         self._tokens: list[tuple[Rate, Limit]] = []
         self._token_rates: tuple[Rate, ...] = ()
         self._at_once: list[tuple[Purse, Limit]] = []
+        self._is_paced = False
         self._day = -1
         self._windows: tuple[Window, ...] = ()
 
@@ -80,18 +81,20 @@ class Account:
     @property
     def requests(self) -> Rate | None:
         """The rate of requests that ends first, of those that hold."""
-        return _nearest(self._requests)
+        rates = self._requests
+        return rates[0][0] if len(rates) == 1 else _nearest(rates)
 
     @property
     def tokens(self) -> Rate | None:
         """The rate of tokens that ends first, of those that hold."""
-        return _nearest(self._tokens)
+        rates = self._tokens
+        return rates[0][0] if len(rates) == 1 else _nearest(rates)
 
     def left(self, key: Key, *, at_us: int) -> list[Left]:
         """What each budget that holds has left after all that is spent and reserved."""
         if key.limits is not self._limits:
             self._follow(key)
-        day = day_of(at_us)
+        day = at_us // DAY_US
         windows = self._windows if day == self._day else self._windows_of(day)
         return [
             Left(limit, limit.amount - windows[at].spent - windows[at].reserved)
@@ -100,7 +103,10 @@ class Account:
 
     def tightest(self, key: Key, *, at_us: int) -> Left | None:
         """The budget that has the least left; None where there is none."""
-        return min(self.left(key, at_us=at_us), key=lambda left: left.nano, default=None)
+        lefts = self.left(key, at_us=at_us)
+        if len(lefts) == 1:
+            return lefts[0]
+        return min(lefts, key=lambda left: left.nano, default=None)
 
     # what is taken
     def reserve(
@@ -128,12 +134,8 @@ class Account:
             left = limit.amount - window.spent - window.reserved
             if left <= 0 or nano > left:
                 raise quota_exceeded(Left(limit, left), nano, currency=currency, at_us=at_us)
-        if self._at_once or self._requests or self._tokens:
-            self._check_rates(tokens)
-            for rate, _ in self._requests:
-                rate.take_checked(1)
-            for rate in self._token_rates:
-                rate.take_checked(tokens)
+        if self._is_paced:
+            self._pace(tokens)
         for purse in self._all:
             purse.running += 1
         for window in windows:
@@ -151,14 +153,21 @@ class Account:
         for rate in reservation.rates:
             rate.take(tokens - reservation.tokens)
 
-    def _check_rates(self, tokens: int) -> None:
+    def _pace(self, tokens: int) -> None:
+        """Takes a request and its tokens from every rate, or from none and says which is used."""
         for purse, limit in self._at_once:
             if purse.running >= limit.amount:
                 raise too_many(limit)
         for rate, limit in self._requests:
-            _check(rate, 1, limit)
+            if wait_s := rate.wait_s(1):
+                raise too_fast(limit, rate.per_minute, wait_s)
         for rate, limit in self._tokens:
-            _check(rate, tokens, limit)
+            if wait_s := rate.wait_s(tokens):
+                raise too_fast(limit, rate.per_minute, wait_s)
+        for rate, _ in self._requests:
+            rate.level -= 1
+        for rate, _ in self._tokens:
+            rate.level -= tokens
 
     def _windows_of(self, day: int) -> tuple[Window, ...]:
         """Of every purse, in the order of the purses and of PERIODS."""
@@ -184,6 +193,7 @@ class Account:
                 rates = self._requests if limit.measure == "requests" else self._tokens
                 rates.append((purse.rate(limit.measure, limit.amount, self._clock), limit))
         self._token_rates = tuple(rate for rate, _ in self._tokens)
+        self._is_paced = bool(self._at_once or self._requests or self._tokens)
 
 
 def owners_of(key: Key) -> tuple[str | None, ...]:
@@ -237,11 +247,4 @@ def too_fast(limit: Limit, per_minute: int, wait_s: float) -> RateLimited:
 
 
 def _nearest(rates: list[tuple[Rate, Limit]]) -> Rate | None:
-    if len(rates) == 1:
-        return rates[0][0]
     return min((rate for rate, _ in rates), key=lambda rate: rate.remaining, default=None)
-
-
-def _check(rate: Rate, amount: int, limit: Limit) -> None:
-    if (wait_s := rate.wait_s(amount)) > 0:
-        raise too_fast(limit, rate.per_minute, wait_s)

@@ -6,7 +6,7 @@ from msgspec import Struct
 from sqlalchemy import Connection
 
 from haneul.base.errors import BadRequest
-from haneul.base.units import MILLION, show_time, token_cost
+from haneul.base.units import MILLION, rounded, show_time
 from haneul.store import audit
 from haneul.store import prices as queries
 from haneul.store.audit import Who
@@ -26,7 +26,8 @@ class Rates(Struct, frozen=True, rename={"share_millionths": "share"}):  # short
     @property
     def dearest_output_nano(self) -> int:
         """Of a token of an answer, whichever kind it turns out to be."""
-        return max(self.output_nano, self.reasoning_nano or 0)
+        output, thought = self.output_nano, self.reasoning_nano
+        return output if thought is None or thought <= output else thought
 
 
 class PriceList(Struct, frozen=True):
@@ -85,24 +86,23 @@ def cost_nano(
 
     Rounded half up to a whole nano-unit, once for the sum.
     """
-    thought = 0 if rates.reasoning_nano is None else min(reasoning, completion)
-    return token_cost(
-        [
-            (prompt - cached, rates.input_nano),
-            (cached, rates.cached_nano),
-            (completion - thought, rates.output_nano),
-            (thought, rates.reasoning_nano or 0),
-            (units, rates.unit_nano),
-        ],
-        rates.share_millionths,
-    )
+    total = (prompt - cached) * rates.input_nano + completion * rates.output_nano
+    if cached:
+        total += cached * rates.cached_nano
+    if reasoning and rates.reasoning_nano is not None:
+        total += min(reasoning, completion) * (rates.reasoning_nano - rates.output_nano)
+    if units:
+        total += units * rates.unit_nano
+    return rounded(total, rates.share_millionths)
 
 
 def worst_nano(rates: Rates, *, prompt_max: int, completion_max: int, units_max: int = 0) -> int:
     """The most a request can cost: nothing of its prompt cached, every token and unit used."""
-    dearest = max(rates.input_nano, rates.cached_nano)
-    tokens = [(prompt_max, dearest), (completion_max, rates.dearest_output_nano)]
-    return token_cost([*tokens, (units_max, rates.unit_nano)], rates.share_millionths)
+    dearest, cached = rates.input_nano, rates.cached_nano
+    if cached > dearest:
+        dearest = cached
+    total = prompt_max * dearest + completion_max * rates.dearest_output_nano
+    return rounded(total + units_max * rates.unit_nano, rates.share_millionths)
 
 
 def affordable_tokens(rates: Rates, *, prompt_max: int, remaining_nano: int, limit: int) -> int:

@@ -21,26 +21,33 @@ class Rate:
     def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
         self.per_minute = per_minute
         self._clock = clock
-        self._level = float(per_minute)
+        self.level = float(per_minute)  # may be below 0: what is owed; as it was at the last look
         self._at = clock()
 
     @property
     def remaining(self) -> int:
         """Whole units that can be taken now."""
         self._refill()
-        return max(0, int(self._level))
+        return max(0, int(self.level))
 
     def change(self, per_minute: int) -> None:
         """Holds a new limit: what was used already is used under it too."""
         self._refill()
-        self._level += per_minute - self.per_minute
+        self.level += per_minute - self.per_minute
         self.per_minute = per_minute
 
     def wait_s(self, amount: int) -> float:
         """Seconds until the amount is there; 0 now. More than a minute's worth waits for full."""
         self._refill()
-        missing = (amount if amount < self.per_minute else self.per_minute) - self._level
-        return missing * MINUTE_S / self.per_minute if missing > 0 else 0.0
+        full = self.per_minute
+        missing = (amount if amount < full else full) - self.level
+        return missing * MINUTE_S / full if missing > 0 else 0.0
+
+    def told(self) -> tuple[int, float]:
+        """`remaining`, and the seconds until it is full again."""
+        self._refill()
+        level, full = self.level, self.per_minute
+        return (int(level) if level > 0 else 0, (full - level) * MINUTE_S / full)
 
     def take(self, amount: int) -> None:
         """Takes it, below zero if need be: what was used beyond a reservation is owed.
@@ -49,16 +56,12 @@ class Rate:
         """
         if amount > 0:
             self._refill()
-        self._level -= amount
-
-    def take_checked(self, amount: int) -> None:
-        """The same right after `wait_s`, at the same moment."""
-        self._level -= amount
+        self.level -= amount
 
     def _refill(self) -> None:
-        now = self._clock()
-        level = self._level + (now - self._at) * self.per_minute / MINUTE_S
-        self._level = level if level < self.per_minute else float(self.per_minute)
+        now, full = self._clock(), self.per_minute
+        level = self.level + (now - self._at) * full / MINUTE_S
+        self.level = level if level < full else float(full)
         self._at = now
 
 

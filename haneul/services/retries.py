@@ -45,7 +45,8 @@ class Allowance:
 
     def called(self) -> None:
         """A call has been made for the first time."""
-        self._left = min(self._stock.most, self._left + SHARE)
+        if (left := self._left) < (most := self._stock.most):
+            self._left = min(most, left + SHARE)
 
     @property
     def left(self) -> float:

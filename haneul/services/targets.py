@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct, field
@@ -80,6 +80,7 @@ class Target(Struct, kw_only=True, eq=False):
     thinking_field: str | None = None  # under which its engine takes a bound of thoughts
     id: int = 0  # 64 bits of its name, by which prompts find their home
     health: Health = field(default_factory=Health)
+    terms: dict[Any, Any] = field(default_factory=dict)  # what bills of it have in common
     leaders: Leaders | None = None  # where the engine shares prefixes
     awake: Waking | None = None  # of an embedded one
     sleeps: Callable[[], bool] | None = None  # of one that another process of this cloud keeps

@@ -150,11 +150,12 @@ class Watch:
         self._asking: dict[int, asyncio.Task[None]] = {}
         self._firsts: dict[str, deque[First]] = {}
         self._looker: asyncio.Task[None] | None = None
+        self._stay = Wait()  # of all that have nowhere else to go: it is no state
 
     def wait(self, target: Target, ask: Ask, *, has_next: bool) -> Wait:
         """The wait of a request; one that has nowhere else to go stays where it is."""
         if not has_next:
-            return Wait()
+            return self._stay
         if self._looker is None:
             self._looker = asyncio.create_task(self._look(), name="watch")
         return Wait(self, target, prompt_bytes=ask.prompt_bytes, is_stream=ask.is_stream)

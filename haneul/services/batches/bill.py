@@ -24,6 +24,9 @@ class LineBill(Bill):
     def delivering(self) -> None:
         """Nothing is delivered before it is kept."""
 
+    def arrived(self) -> None:
+        """A line has no first token: nobody waits for it."""
+
     def close(self, state: str, status: int, error_code: str | None = None) -> None:
         """Drafts the record of an answer; what has none is closed as ever."""
         if state != "done":

@@ -73,5 +73,6 @@ def giving(target: Target, ask: Ask, body: bytes) -> Target:
         price=free,
         upcoming=(),
         leaders=None,
+        terms={},
         replica=None,
     )

@@ -20,12 +20,12 @@ from haneul.base.config import Config
 from haneul.base.errors import HaneulError
 from haneul.base.log import logger
 from haneul.services.ask import Ask
-from haneul.services.bill import CLIENT_CLOSED
 from haneul.services.call import Call
 from haneul.services.chat import Gateway, Request
 from haneul.services.dialect import Dialect
 from haneul.services.leaders import Turn
 from haneul.services.metrics import Metrics
+from haneul.services.offers import CLIENT_CLOSED
 from haneul.services.remote import Headers, Reply
 from haneul.services.targets import Target
 from haneul.store.ledger import RequestRow

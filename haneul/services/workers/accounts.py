@@ -61,6 +61,10 @@ class SharedRate:
         """Seconds until the amount is there; 0 now. More than a minute's worth waits for full."""
         return max(0.0, (min(amount, self.per_minute) - self._level) * MINUTE_S / self.per_minute)
 
+    def told(self) -> tuple[int, float]:
+        """`remaining`, and the seconds until it is full again."""
+        return self.remaining, self.wait_s(self.per_minute)
+
     @property
     def _level(self) -> float:
         return self._book.level(self._owner, self._what, self.per_minute)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from haneul.base.errors import AlreadyRunning, Overloaded
 from haneul.base.ids import new_id
-from haneul.services.bill import CODE_MAX_BYTES, kept
+from haneul.services.bill import CODE_MAX_BYTES
 from haneul.services.budgets import APP_MAX
 from haneul.services.choice import REASONS
 from haneul.services.flights import (
@@ -26,6 +26,7 @@ from haneul.services.flights import (
     Opened,
     terminal,
 )
+from haneul.services.offers import kept
 from haneul.services.prices import Rates
 from haneul.services.tenants import TENANT_MAX
 from haneul.store.ledger import RequestRow
