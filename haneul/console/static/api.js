@@ -59,6 +59,16 @@ export class Api {
     return this._get(`/haneul/v1/lineage/${encodeURIComponent(model)}`);
   }
 
+  /** What a plan can be asked about. */
+  plannable() {
+    return this._get("/haneul/v1/plan");
+  }
+
+  /** A plan of serving. */
+  plan(question) {
+    return this._watched(() => json("/haneul/v1/plan/serve", { method: "POST", body: question }));
+  }
+
   usage({ days, limit = 20 }) {
     return this._get(`/haneul/v1/usage?days=${days}&limit=${limit}`);
   }

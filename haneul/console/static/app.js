@@ -7,6 +7,7 @@ import { roundMoney } from "./format.js";
 import { t, translate } from "./i18n.js";
 import { loginView } from "./login.js";
 import { modelsView } from "./models.js";
+import { planView } from "./plan.js";
 import { tracePanel } from "./trace.js";
 import { usageView } from "./usage.js";
 
@@ -78,7 +79,7 @@ class Page {
       location.hash = "#/chat";
       chat.choose(name);
     };
-    return { chat, models: modelsView({ ...parts, chatWith }), usage: usageView(parts) };
+    return { chat, models: modelsView({ ...parts, chatWith }), plan: planView(parts), usage: usageView(parts) };
   }
 
   route() {

@@ -1,6 +1,9 @@
 // The page's words, in English and Korean.
 
+import { PLAN_ENGLISH, PLAN_KOREAN } from "./plan_words.js";
+
 const ENGLISH = {
+  ...PLAN_ENGLISH,
   skip: "Skip to the content",
   navigation: "Views",
   chat: "Chat",
@@ -203,6 +206,7 @@ const ENGLISH = {
 };
 
 const KOREAN = {
+  ...PLAN_KOREAN,
   skip: "본문으로 건너뛰기",
   navigation: "화면",
   chat: "대화",
