@@ -13,42 +13,29 @@ from __future__ import annotations
 import asyncio
 import time
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Self
 
 from haneul.base.errors import HaneulError
 from haneul.base.units import MILLION
 from haneul.services.ask import Ask
 from haneul.services.call import Call
-from haneul.services.flights import Counters, Flight, Flights, Opened, terminal
+from haneul.services.flights import Counters, Flight, Flights, terminal
 from haneul.services.gate import Busy
 from haneul.services.keys import Key
 from haneul.services.ledger import Ledger
 from haneul.services.limits import Account, Left, Reservation, quota_exceeded
 from haneul.services.metrics import Metrics
-from haneul.services.openai import BYTES_PER_TOKEN, prompt_max
-from haneul.services.prices import Rates, affordable_tokens, cost_nano, rates_of, worst_nano
+from haneul.services.offers import CLIENT_CLOSED, Offer, kept, offer_of, payer
+from haneul.services.openai import BYTES_PER_TOKEN
+from haneul.services.prices import affordable_tokens, cost_nano, worst_nano
 from haneul.services.targets import Target
 from haneul.store.ledger import RequestRow
 
 ANSWER_TOKENS = 256  # set aside from a token rate for an answer whose length nobody said
 UNBOUNDED_TOKENS = 1 << 17  # the most a remote engine is taken to answer when nobody says
-NAME_MAX_BYTES = 208  # of what users and engines say and the ledger keeps
 CODE_MAX_BYTES = 64
 TRIED_MAX_BYTES = 160
 ROOM_S, ROOM_LOOK_S = 5.0, 0.01  # for a slow disk to take what waits
-CLIENT_CLOSED = 499  # the status of a request whose client went away, as nginx writes it
-
-
-class Offer(NamedTuple):
-    """One engine that may answer, on the terms of the moment the request was accepted."""
-
-    target: Target
-    opened: Opened
-    prompt_max: int
-
-    @property
-    def rates(self) -> Rates:
-        return self.opened.rates
 
 
 class Bill:
@@ -113,7 +100,8 @@ class Bill:
 
     def leave(self) -> None:
         """The request is no longer inside."""
-        self._charge()
+        if self.row is None:
+            self._charge()
         self._inside = None
 
     def _charge(self) -> None:
@@ -121,6 +109,13 @@ class Bill:
             busy, entered_s, before_us = self._inside
             busy_us = round((busy.reading_s() - entered_s) * MILLION)
             self._flight.counters.busy_us = before_us + busy_us
+
+    def arrived(self) -> None:
+        """All of the answer is here; nothing of it is sent before its record is made."""
+        counters = self._flight.counters
+        counters.last_us = self._call.now_us()
+        if counters.completion_tokens:
+            counters.first_token_us = counters.last_us
 
     def delivering(self) -> None:
         """Keeps the counters safe from a kill: what is about to be sent is billed from now on."""
@@ -152,21 +147,19 @@ class Bill:
             self._flight.counters,
             state=state,
             status=status,
-            error_code=kept(error_code, CODE_MAX_BYTES),
+            error_code=kept(error_code, CODE_MAX_BYTES) if error_code else None,
             metering=self.metering,
             upstream_id=kept(self.upstream_id),
             routed=self._routed,
-            saved_nano=self._saved_nano(),
+            saved_nano=self._saved_nano(self._next) if self._next else None,
             tried=kept(" ".join(self._tried), TRIED_MAX_BYTES) if self._tried else None,
             started_us=self.started_us,
             finished_us=self._call.now_us(),
         )
 
-    def _saved_nano(self) -> int | None:
+    def _saved_nano(self, following: Target) -> int | None:
         """What the next target would have cost more, for the same tokens; own hardware nothing."""
-        if self._next is None:
-            return None
-        other = next(offer for offer in self._offers if offer.target is self._next)
+        other = next(offer for offer in self._offers if offer.target is following)
         mine, theirs = self._spent_nano(self._offer), self._spent_nano(other)
         return None if mine is None or theirs is None else theirs - mine
 
@@ -178,7 +171,7 @@ class Bill:
             return None
         counters = self.counters
         return cost_nano(
-            offer.rates,
+            offer.opened.rates,
             prompt=counters.prompt_tokens,
             cached=counters.cached_tokens,
             completion=counters.completion_tokens,
@@ -195,6 +188,8 @@ class Bill:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self.row is not None:
+            return
         if self._call.gone:
             self.close("aborted", CLIENT_CLOSED, "client_gone")
         elif self._call.expired is not None:
@@ -231,21 +226,25 @@ class Biller:
 
         Raises QuotaExceeded, RateLimited, Overloaded.
         """
-        offers = [self.offer(call, key, ask, target) for target in targets]
+        currency = self.currency
+        offers = [offer_of(call, key, ask, target, currency) for target in targets]
         tightest = account.tightest(key, at_us=call.received_us) if key.limits else None
-        cap = _cap(tightest, call, ask, offers, self.currency)
-        each = ask.completion_max if ask.completion_max is not None else cap
-        worst = max(
-            worst_nano(
-                offer.rates,
+        each = likely = ask.completion_max or 0
+        cap = None
+        if ask.completion_max is None:
+            each = cap = _cap(tightest, call, ask, offers, currency)
+            likely = ANSWER_TOKENS
+        answers, worst = ask.answers, 0
+        for offer in offers:
+            cost = worst_nano(
+                offer.opened.rates,
                 prompt_max=offer.prompt_max,
-                completion_max=(each or 0) * ask.answers,
+                completion_max=each * answers,
                 units_max=ask.units_max,
             )
-            for offer in offers
-        )
-        likely = ask.completion_max if ask.completion_max is not None else ANSWER_TOKENS
-        tokens = ask.prompt_bytes // BYTES_PER_TOKEN + likely * ask.answers
+            if cost > worst:
+                worst = cost
+        tokens = ask.prompt_bytes // BYTES_PER_TOKEN + likely * answers
         reservation = account.reserve(
             key,
             worst,
@@ -259,7 +258,6 @@ class Biller:
         except BaseException:
             account.settle(reservation, 0, 0)
             raise
-        is_capped = ask.completion_max is None and tightest is not None
         make: type[Bill] = ask.billed or Bill
         return make(
             self,
@@ -268,43 +266,17 @@ class Biller:
             offers,
             reservation=reservation,
             flight=flight,
-            completion_max=cap if is_capped else None,
+            completion_max=cap if tightest is not None else None,
         )
-
-    def offer(self, call: Call, key: Key, ask: Ask, target: Target) -> Offer:
-        """What a target would answer the request for, and what a page keeps of it."""
-        price = target.price_at(call.received_us)
-        row = RequestRow(
-            **self._known(call, key, ask.name),
-            model=kept(target.model),
-            digest=target.digest,
-            engine=kept(target.engine),
-            engine_version=target.engine_version,
-            chip=target.chip,
-            state="aborted",
-            status=CLIENT_CLOSED,
-            is_stream=int(ask.is_stream),
-            price_id=price.id if price else None,
-            end_user=kept(ask.end_user),
-            share_millionths=ask.share_millionths,
-            thinking_max=ask.thinking_max if ask.is_thinking_kept else None,
-            masked=ask.masked,
-            unit=ask.unit,
-            finished_us=call.received_us,
-        )
-        opened = Opened(
-            row=row,
-            rates=rates_of(price, ask.share_millionths, unit=ask.unit),
-            hour_nano=target.hour_nano,
-        )
-        return Offer(target, opened, prompt_max(ask, target.context_tokens))
 
     def refused(
         self, call: Call, key: Key, route: str, model: str | None, error: HaneulError
     ) -> None:
         """Notes a request that was turned away before any engine."""
         row = RequestRow(
-            **self._known(call, key, route),
+            **payer(key, route, self.currency),
+            id=call.id,
+            received_us=call.received_us,
             model=kept(model),
             state="refused",
             status=error.status,
@@ -314,50 +286,23 @@ class Biller:
         self.ledger.append(row)
         self.metrics.count(row)
 
-    def _known(self, call: Call, key: Key, route: str) -> dict[str, Any]:
-        return {
-            "id": call.id,
-            "key_id": key.id,
-            "tenant_id": key.tenant_id,
-            "user_id": key.user_id,
-            "app": key.app,
-            "route": route,
-            "currency": self.currency,
-            "received_us": call.received_us,
-        }
 
-
-def kept(text: str | None, most_bytes: int = NAME_MAX_BYTES) -> str | None:
-    """What the ledger keeps of a text that somebody else chose.
-
-    So much that it fits a page of `flights`, and no NUL, which PostgreSQL does not take.
-    """
-    if text is None or (len(text) <= most_bytes and text.isascii() and "\0" not in text):
-        return text
-    return text.replace("\0", "\ufffd").encode()[:most_bytes].decode(errors="ignore")
-
-
-def _cap(
-    tightest: Left | None, call: Call, ask: Ask, offers: list[Offer], currency: str
-) -> int | None:
+def _cap(tightest: Left | None, call: Call, ask: Ask, offers: list[Offer], currency: str) -> int:
     """The most tokens an answer of unsaid length may have: what the tightest budget's rest pays.
 
-    At the dearest of the engines that may give it. None where the request says the length.
+    At the dearest of the engines that may give it.
     """
-    if ask.completion_max is not None:
-        return None
-    limit = max(offer.target.context_tokens or UNBOUNDED_TOKENS for offer in offers)
+    limit = max([offer.target.context_tokens or UNBOUNDED_TOKENS for offer in offers])
     if tightest is None:
         return limit
-    affordable = min(
-        affordable_tokens(
-            offer.rates,
+    affordable = limit * ask.answers
+    for offer in offers:
+        affordable = affordable_tokens(
+            offer.opened.rates,
             prompt_max=offer.prompt_max,
             remaining_nano=tightest.nano,
-            limit=limit * ask.answers,
+            limit=affordable,
         )
-        for offer in offers
-    )
     if affordable < ask.answers:
         raise quota_exceeded(tightest, None, currency=currency, at_us=call.received_us)
     return affordable // ask.answers

@@ -102,8 +102,13 @@ class Gateway:
         """Runs one call to its end, whatever happens, and tells the client how it ended."""
         self.calls.add(call)
         call.within(self.config.idle_s)
+        error: HaneulError | None = None
         try:
-            error = await _outcome(call, work)
+            try:
+                await work(call)
+                return
+            except BaseException as cause:  # noqa: BLE001 - the only place that catches everything
+                error = _outcome(call, cause)
             if error is not None and error.status >= 500:
                 log.warning("answered_with", request=call.id, status=error.status, code=error.code)
             if error is not None:
@@ -111,6 +116,7 @@ class Gateway:
         except asyncio.CancelledError:
             call.absorb()  # the client went away while it was told
         finally:
+            error = None  # its traceback has this frame: the cycle would wait for a collection
             self.calls.remove(call)
 
     async def serve(self, call: Call, dialect: Dialect) -> None:
@@ -225,16 +231,23 @@ class Gateway:
         try:
             with self.watch.wait(target, request.ask, has_next=has_next) as wait:
                 entered_s = await target.gate.enter()
-                self.router.trying(target)
+                if target.health.paused_until:
+                    self.router.trying(target)
                 await target.ready(config.first_token_s)
                 call.within(config.first_token_s if request.ask.is_stream else config.answer_s)
                 wait.sent()
                 request.bill.enter(target, entered_s)
+                reply: Reply | None = None
                 try:
-                    async with await self._ask(request, target) as reply:
-                        led = Led(reply, turn) if turn is not None and turn.is_leading else reply
-                        await self._deliver(request, target, led, wait)
+                    reply = await self._ask(request, target)
+                    led = Led(reply, turn) if turn is not None and turn.is_leading else reply
+                    if request.ask.is_stream:
+                        await self._deliver_stream(request, target, led, wait)
+                    else:
+                        await self._deliver_whole(request, led, wait)
                 finally:
+                    if reply is not None:
+                        reply.abort()
                     request.bill.leave()
         except BaseException as error:
             if entered_s is not None:
@@ -265,12 +278,6 @@ class Gateway:
             return {"content-type": request.ask.content_type}
         return request.terms if target.engine == EMBEDDED else NO_HEADERS
 
-    async def _deliver(self, request: Request, target: Target, reply: Reply, wait: Wait) -> None:
-        if request.ask.is_stream:
-            await self._deliver_stream(request, target, reply, wait)
-        else:
-            await self._deliver_whole(request, reply, wait)
-
     async def _deliver_whole(self, request: Request, reply: Reply, wait: Wait) -> None:
         call, key, ask, bill = request.call, request.key, request.ask, request.bill
         data = await reply.read()
@@ -283,7 +290,7 @@ class Gateway:
         else:
             openai.count_whole(whole, ask, bill.counters)
             bill.metering = "counted"
-        bill.delivering()
+        bill.arrived()
         bill.close("done", 200)
         currency = self.biller.currency
         data = request.dialect.whole(ask, data, cost_nano=bill.cost_nano, currency=currency)
@@ -333,18 +340,17 @@ class Gateway:
         call.write(ending, is_last=True)
 
 
-async def _outcome(call: Call, work: Callable[[Call], Awaitable[None]]) -> HaneulError | None:
-    """The error a call ended with, if any: the only place that catches everything."""
-    try:
-        await work(call)
-    except HaneulError as error:
-        return error
-    except asyncio.CancelledError:
+def _outcome(call: Call, cause: BaseException) -> HaneulError | None:
+    """The error to tell of what a call ended with; None where nobody is there to be told."""
+    if isinstance(cause, HaneulError):
+        return cause
+    if isinstance(cause, asyncio.CancelledError):
         call.absorb()
         if call.gone:
             return None
         return call.expired or Unavailable("The cloud is stopping.", retry_after_s=STOPPING_S)
-    except Exception:  # the client gets the id, the log gets the reason
-        log.exception("request_failed", request=call.id)
-        return HaneulError("Something went wrong inside haneul; the log has it.")
-    return None
+    if not isinstance(cause, Exception):
+        raise cause
+    # the client gets the id, the log gets the reason
+    log.exception("request_failed", request=call.id)
+    return HaneulError("Something went wrong inside haneul; the log has it.")
