@@ -53,6 +53,7 @@ from haneul.services.responses.dialect import Responses
 from haneul.services.responses.kept import Kept
 from haneul.services.retention import Retention
 from haneul.services.roster import Roster
+from haneul.services.scored.deployments import Deployments
 from haneul.services.targets import Target
 from haneul.services.tei import Tei
 from haneul.services.tune.background import Background
@@ -158,7 +159,15 @@ class Cloud:
     async def _open_models(self, loads: Loads) -> None:
         """What follows the models in the store, keeps their engines and tunes them."""
         config, stack = self.config, self._stack
-        self.keeper = Keeper(config, targets=self.targets, loads=loads, rules=self.rules)
+        deployments = Deployments(self.database, self.appraiser)
+        stack.push_async_callback(deployments.aclose)
+        self.keeper = Keeper(
+            config,
+            targets=self.targets,
+            loads=loads,
+            rules=self.rules,
+            deployed=deployments.note,
+        )
         stack.push_async_callback(self.keeper.aclose)
         self.roster = Roster(
             config,
@@ -173,6 +182,7 @@ class Cloud:
         stack.push_async_callback(self.roster.aclose)
         await self.roster.follow()
         self.keeper.open()
+        deployments.open()
         tuning = Background(
             config,
             database=self.database,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from haneul.base.units import show_bytes
 from haneul.chips.chip import Chip
@@ -48,9 +49,10 @@ class Footprint(Struct, frozen=True, kw_only=True):
     copied_bytes: int = 0
 
     @property
-    def lasting_bytes(self) -> int:
-        """What must stay free for it, cautiously counted."""
-        return round(self.total.high) - self.copied_bytes
+    def lasting(self) -> Estimate:
+        """What must stay free for it: all but pages that make room for others."""
+        total, copied = self.total, self.copied_bytes
+        return replace(total, mid=total.mid - copied, high=total.high - copied)
 
 
 class Fit(Struct, frozen=True, kw_only=True):
@@ -144,15 +146,14 @@ def fits(need: Footprint, chip: Chip) -> Fit:
     """Compares the cautious end of the need with what is free on all chips of this kind."""
     free = chip.memory_free_bytes
     if free is None:
-        reason = f"The free memory of {chip.name} is unknown; the model needs {show(need.total)}."
-        return Fit(fits=None, needed=need.total, free_bytes=None, reason=reason)
+        reason = f"The free memory of {chip.name} is unknown; the model needs {show(need.lasting)}."
+        return Fit(fits=None, needed=need.lasting, free_bytes=None, reason=reason)
     free *= chip.count
-    enough = need.lasting_bytes <= free
+    enough = need.lasting.high <= free
     parts = (
         f"weights {show_bytes(need.weights_bytes)}, context {show_bytes(need.kv_bytes)}, "
         f"working memory {show_bytes(need.compute_bytes)}"
-        + (f", interleaved copy {show_bytes(need.copied_bytes)}" if need.copied_bytes else "")
     )
     verb = "Fits" if enough else "Does not fit"
-    reason = f"{verb}: needs {show(need.total)}, {show_bytes(free)} are free ({parts})."
-    return Fit(fits=enough, needed=need.total, free_bytes=free, reason=reason)
+    reason = f"{verb}: needs {show(need.lasting)}, {show_bytes(free)} are free ({parts})."
+    return Fit(fits=enough, needed=need.lasting, free_bytes=free, reason=reason)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import nullcontext
 
+import msgspec
 from sqlalchemy import Connection
 
 from haneul.base import http
@@ -15,7 +16,7 @@ from haneul.base.errors import HaneulError
 from haneul.base.log import logger
 from haneul.chips.backtest import Outcome
 from haneul.chips.busy import SAMPLE_S, busy_share
-from haneul.chips.calibrate import Correction, calibrate
+from haneul.chips.calibrate import Correction
 from haneul.chips.chip import Chip
 from haneul.chips.cost import HourCost
 from haneul.chips.estimate import Estimate
@@ -23,14 +24,16 @@ from haneul.chips.fleet import Fleet
 from haneul.chips.shape import Shape
 from haneul.models import hub
 from haneul.services import tariff
+from haneul.services.learned import Learned, learn
 from haneul.services.measure import Speeds, measure
+from haneul.services.observed import observed
 from haneul.services.outlook import Machine
 from haneul.services.replica import READY
 from haneul.services.specs import slots_of
 from haneul.services.targets import Target, Targets
 from haneul.services.tariff import THOUSANDTHS, Forecast
+from haneul.store import deployments as deployment_queries
 from haneul.store import forecasts as queries
-from haneul.store import models as model_queries
 from haneul.store import prices as price_queries
 from haneul.store.database import Database
 from haneul.store.forecasts import ForecastRow
@@ -65,7 +68,7 @@ class Appraiser:
         self._client = client
         self._targets = targets
         self._measuring = asyncio.Lock()
-        self._corrections: dict[str, Correction] = {}
+        self.learned = Learned()
         self._watcher: asyncio.Task[None] | None = None
         self._is_open = asyncio.Event()
 
@@ -75,7 +78,7 @@ class Appraiser:
         `chip` is the same as before, with all that is to be known of it.
         """
         self.chip = chip
-        self._corrections = await self._database.call(corrections, self.chip, self._config)
+        self.learned = await self._database.call(learned, self.chip, self._config)
         self._watcher = asyncio.create_task(self._watch(), name="appraisal")
         self._is_open.set()
 
@@ -85,10 +88,14 @@ class Appraiser:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
 
+    async def until_open(self) -> None:
+        """Returns when all that is to be known of the chip is known."""
+        await self._is_open.wait()
+
     def forecast(self, shape: Shape) -> Forecast:
         """What a model of that shape will do here, corrected by what others did."""
         slots = slots_of(self._config, shape, self.chip.memory_bytes)
-        return tariff.forecast(shape, self.chip, slots=slots).refined(self._corrections)
+        return tariff.forecast(shape, self.chip, slots=slots).refined(self.learned.of())
 
     def machine(self) -> Machine:
         """What a model that is not here yet would run on."""
@@ -96,12 +103,12 @@ class Appraiser:
             chip=self.chip,
             config=self._config,
             fleet=self.fleet,
-            corrections=self._corrections,
+            corrections=self.learned.of(),
         )
 
     async def first_price(self, row: ModelRow) -> PriceRow:
         """A price from the forecast, kept with it, for a model that has none yet."""
-        await self._is_open.wait()
+        await self.until_open()
         said = self.forecast(hub.shape(row))
         price = tariff.price_row(self.fleet, self.hour, model=row.name, speeds=said)
         rows = tariff.forecast_rows(row.name, row.digest, self.chip, said)
@@ -155,7 +162,7 @@ class Appraiser:
         await self._database.call(keep)
         if target.price is None or not target.price.from_us:  # what was set goes before it
             target.price = price
-        self._corrections = await self._database.call(corrections, self.chip, self._config)
+        self.learned = await self._database.call(learned, self.chip, self._config)
         _log(target, speeds)
         return result
 
@@ -231,16 +238,21 @@ def _measured(connection: Connection, target: Target, chip: Chip) -> Forecast | 
     return tariff.measured(Speeds(**values, streams=0))
 
 
+def learned(connection: Connection, chip: Chip, config: Config) -> Learned:
+    """What the measured models say of the next forecast, by kernel and kind.
+
+    What `haneul plan calibrate --here` kept holds; before it was asked, all that was measured.
+    """
+    kept = deployment_queries.newest_calibration(connection, chip.id)
+    if kept is not None:
+        by_kernel = msgspec.json.decode(kept.learned, type=dict[str, dict[str, Correction]])
+        return Learned(by_kernel, kept.id)
+    pairs: dict[tuple[str, str], list[tuple[Estimate, float]]] = {}
+    for each in observed(connection, chip, config):
+        pairs.setdefault((each.kernel, each.kind), []).append((each.forecast, each.measured))
+    return learn(pairs)
+
+
 def corrections(connection: Connection, chip: Chip, config: Config) -> dict[str, Correction]:
-    """What the measured models say of the next forecast, kind by kind."""
-    shapes = {row.digest: hub.shape(row) for row in model_queries.every(connection)}
-    pairs: dict[str, list[tuple[Estimate, float]]] = {}
-    for row in queries.measurements(connection):
-        if row.chip == chip.id and row.digest in shapes and row.value > 0:
-            shape = shapes[row.digest]
-            slots = slots_of(config, shape, chip.memory_bytes)
-            said = tariff.forecast(shape, chip, slots=slots).named().get(row.kind)
-            if said is not None:
-                pairs.setdefault(row.kind, []).append((said, row.value / THOUSANDTHS))
-    found = {kind: calibrate(known) for kind, known in pairs.items()}
-    return {kind: correction for kind, correction in found.items() if correction is not None}
+    """What holds for a model that is served as it comes: by kind."""
+    return dict(learned(connection, chip, config).of())

@@ -55,6 +55,7 @@ class Awake:
         replica = self.replica
         model, engine_version = replica.spec.model, replica.engine_version
         self._keeper.loads.note(model, self._digest, engine_version, seconds)
+        self._keeper.deployed(replica, self._digest)
 
     async def ready(self, within_s: float) -> None:
         """Returns when the engine answers. Raises NotEnoughMemory, EngineUnavailable."""
@@ -113,9 +114,11 @@ class Keeper:
         targets: Targets,
         loads: Loads,
         rules: Rules,
+        deployed: Callable[[Replica, str], None],
         free_bytes: Callable[[], int | None] | None = None,
     ) -> None:
         self.loads = loads
+        self.deployed = deployed  # told of each engine that is ready, and the digest of its file
         self._config = config
         self._targets = targets
         self._rules = rules
@@ -174,13 +177,13 @@ class Keeper:
         Engines that load now will hold what they do not hold yet.
         """
         others = [other for other in self._embedded() if other.awake is not awake]
-        need, lacks = awake.need, []
+        need, lacks = awake.need.lasting, []
         if (free := await asyncio.to_thread(self._free_bytes)) is not None:
             loading = sum(_held_bytes(other) for other in others if other.state == LOADING)
-            lacks.append(need.lasting_bytes - (free - loading))
+            lacks.append(need.high - (free - loading))
         if self._config.memory_max_bytes:
             held = sum(_held_bytes(other) for other in others if other.state in RUNNING)
-            lacks.append(need.total.mid + held - self._config.memory_max_bytes)
+            lacks.append(need.mid + held - self._config.memory_max_bytes)
         return max(lacks, default=0.0)
 
     def _embedded(self) -> list[Target]:
@@ -201,7 +204,7 @@ class Keeper:
 
     def _too_little(self, awake: Awake, lack_bytes: float) -> NotEnoughMemory:
         model = awake.replica.spec.model
-        lacks = f"it needs {show(awake.need.total)}, {show_bytes(lack_bytes)} more than are free"
+        lacks = f"it needs {show(awake.need.lasting)}, {show_bytes(lack_bytes)} more than are free"
         stays = [target.gate.wait_s for target in self._embedded() if target.gate.busy.inside]
         soon_s = min((stay_s for stay_s in stays if stay_s), default=FULL_RETRY_S)
         if not any(target.gate.busy.inside for target in self._embedded()):
@@ -227,7 +230,7 @@ async def _stop(target: Target) -> None:
 
 
 def _held_bytes(target: Target) -> float:
-    return target.awake.need.total.mid if isinstance(target.awake, Awake) else 0.0
+    return target.awake.need.lasting.mid if isinstance(target.awake, Awake) else 0.0
 
 
 def _free_bytes() -> int | None:

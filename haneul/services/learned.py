@@ -6,11 +6,11 @@ of one kernel says little of another, so each has corrections of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from haneul.chips.calibrate import Correction, refine
+from haneul.chips.calibrate import Correction, calibrate, refine
 from haneul.chips.estimate import Estimate
 
 DEFAULT = "default"  # the engine as it starts where nothing was chosen for a model
@@ -36,6 +36,15 @@ class Learned(Struct, frozen=True):
     def prefill(self, speed: Estimate, *, engine_version: str = "") -> Estimate:
         """The speed of reading prompts, corrected."""
         return refine(speed, self.of(engine_version).get(PREFILL))
+
+
+def learn(pairs: Mapping[tuple[str, str], Sequence[tuple[Estimate, float]]]) -> Learned:
+    """Corrections from uncorrected forecasts and what was measured, by kernel and kind."""
+    found: dict[str, dict[str, Correction]] = {}
+    for (kernel, kind), known in pairs.items():
+        if (correction := calibrate(known)) is not None:
+            found.setdefault(kernel, {})[kind] = correction
+    return Learned(found)
 
 
 def kernel_of(engine_version: str) -> str:

@@ -38,16 +38,28 @@ class _Stat(Struct, frozen=True):
 
 def usage(root: int) -> Usage:
     """Processor ticks so far, those of ended children included, and resident memory."""
-    found = {pid: stat for pid in _pids() if (stat := _stat(pid)) is not None}
-    family, fresh = set(), {root} & found.keys()
-    while fresh:
-        family |= fresh
-        fresh = {pid for pid, stat in found.items() if stat.parent in fresh} - family
+    found = _stats()
+    family = _family(found, root)
     page_bytes = os.sysconf("SC_PAGE_SIZE")
     return Usage(
         ticks=sum(found[pid].ticks for pid in family),
         resident_bytes=sum(found[pid].pages for pid in family) * page_bytes,
     )
+
+
+def held_bytes(root: int) -> int | None:
+    """Memory of a process and all below it, shared pages by their share; None where unknown.
+
+    Source: proc(5), /proc/PID/smaps_rollup, Pss. Pages of a mapped file count while they are there.
+    """
+    total = 0
+    for pid in _family(_stats(), root):
+        lines = _text(Path(f"/proc/{pid}/smaps_rollup")).splitlines()
+        words = next((line.split() for line in lines if line.startswith("Pss:")), [])
+        if len(words) < 2 or not words[1].isdigit():
+            return None
+        total += int(words[1]) * 1024
+    return total or None
 
 
 class Clock:
@@ -79,6 +91,19 @@ async def until_quiet(within_s: float) -> None:
                 f"Others use {share:.0%} of the processors: a measurement would say little.",
                 retry_after_s=60,
             )
+
+
+def _stats() -> dict[int, _Stat]:
+    return {pid: stat for pid in _pids() if (stat := _stat(pid)) is not None}
+
+
+def _family(found: dict[int, _Stat], root: int) -> set[int]:
+    """The process and all below it, as far as they are among the found."""
+    family, fresh = set(), {root} & found.keys()
+    while fresh:
+        family |= fresh
+        fresh = {pid for pid, stat in found.items() if stat.parent in fresh} - family
+    return family
 
 
 def _pids() -> list[int]:

@@ -1,0 +1,171 @@
+"""Every engine that starts here gets its forecast kept, and the memory it then takes.
+
+What was said is never rewritten: the next start of the same engine is another deployment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+from sqlalchemy import Connection
+
+from haneul import __version__
+from haneul.base.errors import HaneulError
+from haneul.base.ids import new_id
+from haneul.base.log import logger
+from haneul.base.units import now_us
+from haneul.chips.shape import Shape
+from haneul.models import hub
+from haneul.services import tariff
+from haneul.services.appraisal import Appraiser
+from haneul.services.replica import READY, Replica
+from haneul.services.scored import said as foretold
+from haneul.services.scored.said import MEMORY, Said
+from haneul.services.targets import EMBEDDED
+from haneul.services.tariff import THOUSANDTHS, Forecast
+from haneul.services.tune.processes import held_bytes
+from haneul.store import deployments as queries
+from haneul.store import forecasts as forecast_queries
+from haneul.store import models as model_queries
+from haneul.store.database import Database
+from haneul.store.deployments import DeploymentRow
+from haneul.store.forecasts import MeasurementRow
+
+LOOK_S = 5.0  # between two looks at the memory of the engines
+CLOSE_S = 5.0  # for what is being kept when the cloud ends
+GROWN = 1.02  # beyond what was kept, before it is kept again
+Held = Callable[[int], int | None]
+log = logger("deployments")
+
+
+class Deployments:
+    """The engines that run, what was foretold of each, and how much memory each was seen with."""
+
+    def __init__(
+        self,
+        database: Database,
+        appraiser: Appraiser,
+        *,
+        look_s: float = LOOK_S,
+        held: Held = held_bytes,
+    ) -> None:
+        self._database = database
+        self._appraiser = appraiser
+        self._look_s = look_s
+        self._held = held
+        self._running: dict[Replica, tuple[DeploymentRow, int]] = {}  # and the most seen, in bytes
+        self._keeping: set[asyncio.Task[None]] = set()
+        self._looker: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Looks at memory from now on."""
+        self._looker = asyncio.create_task(self._look(), name="deployments")
+
+    async def aclose(self) -> None:
+        """Stops looking; what was being kept is kept."""
+        if self._looker is not None:
+            self._looker.cancel()
+            await asyncio.gather(self._looker, return_exceptions=True)
+        if self._keeping:
+            _, late = await asyncio.wait(self._keeping, timeout=CLOSE_S)
+            for task in late:
+                task.cancel()
+
+    def note(self, replica: Replica, digest: str) -> None:
+        """An engine of that file is ready: what is foretold of it is kept."""
+        task = asyncio.create_task(self._keep(replica, digest, now_us()), name="deployment")
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
+
+    async def _keep(self, replica: Replica, digest: str, started_us: int) -> None:
+        try:
+            shape = await self._database.ask(_shape_of, digest)
+            if shape is None:  # removed while it loaded
+                return
+            row = await self._row(replica, digest, shape, started_us)
+            await self._database.call(queries.add, row)
+        except HaneulError as error:  # the engine serves all the same
+            log.warning("forecast_not_kept", model=replica.spec.model, reason=error.message)
+        else:
+            self._running[replica] = (row, 0)
+
+    async def _row(
+        self, replica: Replica, digest: str, shape: Shape, started_us: int
+    ) -> DeploymentRow:
+        appraiser, spec = self._appraiser, replica.spec
+        await appraiser.until_open()
+        said = foretold.foretell(
+            shape,
+            appraiser.chip,
+            slots=spec.slots,
+            context_tokens=spec.context_tokens,
+            learned=appraiser.learned,
+            engine_version=replica.engine_version,
+        )
+        cost = tariff.token_cost(appraiser.fleet, appraiser.hour, _speeds(said, spec.slots))
+        return DeploymentRow(
+            id=new_id("dep"),
+            model=spec.model,
+            digest=digest,
+            engine=EMBEDDED,
+            engine_version=replica.engine_version,
+            haneul=__version__,
+            chip=appraiser.chip.id,
+            quantisation=shape.quantisation,
+            calibration=appraiser.learned.calibration,
+            slots=spec.slots,
+            context_tokens=spec.context_tokens,
+            said=msgspec.json.encode([*said, *foretold.prices(cost)]).decode(),
+            started_us=started_us,
+        )
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(self._look_s)
+            for replica in list(self._running):
+                if replica.state != READY:
+                    del self._running[replica]  # when it is ready again, that is another one
+                    continue
+                try:
+                    await self._measure(replica)
+                except HaneulError as error:  # the next look sees as much
+                    log.warning("memory_not_kept", reason=error.message)
+
+    async def _measure(self, replica: Replica) -> None:
+        """Keeps how much memory an engine holds, where that is more than ever before."""
+        row, most = self._running[replica]
+        process = replica.process
+        if process is None or process.returncode is not None:
+            return
+        found = await asyncio.to_thread(self._held, process.pid)
+        if found is None or found <= most * GROWN:
+            return
+        measured = MeasurementRow(
+            id=new_id("msr"),
+            model=row.model,
+            digest=row.digest,
+            chip=row.chip,
+            engine_version=row.engine_version,
+            kind=MEMORY,
+            value=found * THOUSANDTHS,
+            unit="B",
+            created_us=now_us(),
+        )
+        await self._database.call(forecast_queries.add_measurements, [measured])
+        if replica in self._running:
+            self._running[replica] = (row, found)
+
+
+def _shape_of(connection: Connection, digest: str) -> Shape | None:
+    rows = model_queries.every(connection)
+    return next((hub.shape(row) for row in rows if row.digest == digest), None)
+
+
+def _speeds(said: list[Said], slots: int) -> Forecast:
+    return Forecast(
+        prefill=foretold.one(said, foretold.PREFILL),
+        decode=foretold.decode(said, streams=1, context_tokens=0),
+        capacity=foretold.decode(said, streams=slots, context_tokens=0),
+    )
