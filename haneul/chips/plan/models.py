@@ -39,6 +39,7 @@ def plan_model(
         table_parameters=tables,
         always_parameters=max(0, shape.parameters - experts - tables),
         expert_parameters=experts,
+        head_parameters=shape.vocabulary * shape.hidden,
         experts=shape.experts if is_mixed else 0,
         experts_used=shape.experts_used if is_mixed else 0,
         attended_most=attended_most,

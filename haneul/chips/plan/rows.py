@@ -21,6 +21,7 @@ NEEDED = ("model", "chip", "isl", "osl", "tier")
 WIDE_CHIPS = 16  # above which a recorded tensor-parallel degree is a rack
 CHATS_LONGEST = 4.0  # of ShareGPT's answers over their mean
 USERS = re.compile(r"_c(\d+)_tp")  # in the name of a row: users of all its chips
+BURST_LEAST = 16  # requests; fewer are a limit on how many run at once (means show more were run)
 MAX_BATCH = 4096  # sequences that a replica of TensorRT-LLM's offline tables takes
 PARTS = re.compile(r"(?<![A-Za-z-])(TP|EP|PP|DEP|DP)(\d+)", re.IGNORECASE)
 MIXTURE = re.compile(r"MoE-TP(\d+) EP(\d+)", re.IGNORECASE)
@@ -103,7 +104,7 @@ def _row(
         batch, tp, ep, dp = batch * tp, 1, tp, tp  # a batch for each rank of attention-DP
     elif batch is not None and is_rack(facts):
         batch = max(1, round(batch * count / recorded))
-    is_burst = "infinite rate" in notes
+    is_burst = "infinite rate" in notes and (batch or 0) >= BURST_LEAST
     deployment = Deployment(
         model=model,
         chip=chip,
@@ -124,7 +125,7 @@ def _row(
         requests=batch if is_burst else None,
         acceptance=0.7 if SPECULATED.search(notes) else 0.0,
         tpot_s=tpot_ms / 1e3 if tpot_ms and batch is None else None,
-        longest=CHATS_LONGEST if is_burst and "ShareGPT" in notes else 1.0,
+        longest=CHATS_LONGEST if is_burst and _are_chats(notes, osl) else 1.0,
         is_static="static batch" in notes or is_alone,
     )
     return Row(
@@ -150,6 +151,12 @@ def _model(facts: dict[str, str], models: Mapping[str, PlanModel]) -> PlanModel:
     if not total:
         raise NotFound(f"No model is called {name!r} and its size was not published.")
     return typical_model(name, parameters=total * 1e9, active_parameters=(active or total) * 1e9)
+
+
+def _are_chats(notes: str, osl: float | None) -> bool:
+    """Whether answers differ in length. The mean of a thousand chats is no whole number: where it
+    is one, all answers were asked to be as long, whatever a note calls the load."""
+    return "ShareGPT" in notes and osl is not None and not float(osl).is_integer()
 
 
 def parallelism(facts: Mapping[str, str], model: PlanModel) -> tuple[int, int, int, int, int]:

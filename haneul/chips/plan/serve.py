@@ -12,7 +12,7 @@ import math
 from msgspec import Struct, structs
 
 from haneul.chips.plan.fit_memory import memory
-from haneul.chips.plan.step import Efficiency, Work, pass_terms
+from haneul.chips.plan.step import Efficiency, Work, host, pass_terms
 from haneul.chips.plan.terms import Deployment, Load, Memory
 
 CHUNK_TOKENS = 8192  # of prompts that one pass of a rank computes
@@ -94,6 +94,7 @@ def rates(deployment: Deployment, load: Load, efficiency: Efficiency, *, batch: 
     else:
         waiting = efficiency.mixing * prompt.mixed_s * batch / steps
         ttft = prompt.alone_s + step_s + efficiency.queue * prompt.mixed_s * (batch - 1)
+        ttft += efficiency.arrival_s * host(deployment.engine, efficiency)[0]
         tpot = (step_s + waiting) / gained
         total = batch * load.osl / (prompt.alone_s + steps * (step_s + waiting))
         terms["prompts"] = waiting

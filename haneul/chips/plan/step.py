@@ -18,6 +18,7 @@ from haneul.chips.plan.terms import Deployment, PlanModel
 INDEX_SHARE = 0.1  # of a full read of the cache: what sparse attention reads to choose
 NARROW_PREFILL_LATENT = 0.3  # (128+64+128) / (576+512): a prompt is not multiplied compressed
 LIGHT = 0.12  # of the loop around a pass, in engines that serve one user from one process
+SPECULATED_MOST = 8  # new tokens of a sequence that are all answered; more are a prompt
 RIDGE = 300.0  # FLOP to the byte of an H100 in 16 bits, what half_tokens is told for
 INTERPRETED = ("vllm", "sglang")
 LIGHT_ENGINES = ("llama", "mlx", "haneul")
@@ -35,21 +36,26 @@ class Efficiency(Struct, frozen=True, kw_only=True):
     compute_fp4: float = 0.55
     widening: float = 0.7  # of the 16-bit speed where narrower weights must be widened first
     experts_compute: float = 0.7  # of that share, in grouped matrices
+    variety: float = 0.85  # n tokens choose experts as n ** variety unlike ones would
     experts_bandwidth: float = 0.8  # of the share for weights, where experts are many and small
     half_tokens: float = 60.0  # rows of a matrix at which units reach half their speed, of a
     # chip with 300 FLOP to the byte: the wider the units, the more rows they need
+    half_experts: float = 30.0  # rows of one expert: a tile is computed whole, however few they are
     attention_compute: float = 0.35
     link: float = 0.6
     collective_s: float = 10e-6
     layer_s: float = 12e-6
     routing_s: float = 10e-6  # more for a layer with experts
+    choosing_s: float = 50e-6  # more for a layer whose attention chooses the tokens it reads
     step_s: float = 1e-3
     interpreted: float = 1.5  # of the loop, where an interpreter drives it (vLLM, SGLang)
     sequence_s: float = 4e-6  # of the host, for each sequence of each step
+    alone: float = 1.2  # of compute, where prompts and decoding have chips of their own
     overlap: float = 3.0  # the norm that joins reading and multiplying; infinity hides all
-    hiding: float = 0.7  # of communication behind computing, where two batches alternate
+    exposed: float = 0.3  # of communication, where two batches alternate and hide the rest
     imbalance: float = 0.06  # of the busiest rank, for each doubling of expert ranks
     mixing: float = 1.0  # how much of the time of prompts a decoding neighbour waits
+    arrival_s: float = 0.04  # of a request, from its HTTP to the first pass that knows it
     queue: float = 0.08  # of the prompts of a whole batch: what a new one finds before it
 
 
@@ -97,6 +103,8 @@ def _flop_s(deployment: Deployment, unit: str, bits: float, efficiency: Efficien
     found, is_widened = compute(deployment.chip, unit)
     assert found is not None  # speeds() has looked
     share = efficiency.compute
+    if deployment.role != "aggregated":
+        share *= efficiency.alone
     if is_widened or (unit == "bf16" and bits < 16):
         share *= efficiency.widening
     elif unit in ("fp8", "int8"):
@@ -116,12 +124,15 @@ def _link_b_s(deployment: Deployment) -> float:
     return chip.fabric_gb_s * 1e9 if chip.fabric_gb_s else NO_LINK_B_S
 
 
-def expert_share(model: PlanModel, tokens: float) -> float:
-    """The part of the routed experts that so many tokens touch, if routes are independent."""
+def expert_share(model: PlanModel, tokens: float, *, variety: float = 1.0) -> float:
+    """The part of the routed experts that so many tokens touch.
+
+    Routes of independent tokens would have a variety of one; those of a text are more alike.
+    """
     if not model.experts:
         return 0.0
     missed = 1 - model.experts_used / model.experts
-    touched: float = 1.0 - missed ** max(tokens, 0.0)
+    touched: float = 1.0 - missed ** max(0.0, min(tokens, tokens**variety))
     return touched
 
 
@@ -139,13 +150,14 @@ def _read_bytes(deployment: Deployment, context: float) -> float:
     most = deployment.model.attended_most
     if most and context > most:
         context = most + INDEX_SHARE * (context - most)
-    return cache_bytes(deployment, context)
+    states = sum(layers.count * layers.state_bytes for layers in deployment.model.memory)
+    return cache_bytes(deployment, context) + states  # a state is read and written again
 
 
 def attention_flops(model: PlanModel, work: Work) -> float:
     """Of one sequence: every new token against what it looks back at, in all layers."""
     each = 2.0 * model.heads * (model.key_size + model.value_size)
-    if model.is_latent and work.new_tokens > 8:
+    if model.is_latent and work.new_tokens > SPECULATED_MOST:
         each *= NARROW_PREFILL_LATENT
     back = work.context + work.new_tokens / 2
     total = 0.0
@@ -164,60 +176,88 @@ def pass_terms(deployment: Deployment, work: Work, efficiency: Efficiency) -> di
     Through pipeline stages go as many microbatches as there are stages: each passes the whole
     model, and when the last is through, every sequence has its token.
     """
-    model, chips = deployment.model, deployment.count // deployment.pp
-    rates = speeds(deployment, efficiency)
-    replicas = 1 if model.experts else deployment.dp
-    stages = deployment.pp
-    sequences = work.sequences / stages  # one of the microbatches that fill the stages
+    model, rates = deployment.model, speeds(deployment, efficiency)
+    sequences = work.sequences / deployment.pp  # one of the microbatches that fill the stages
     tokens = sequences * work.new_tokens
     of_rank = max(tokens / deployment.dp, min(work.new_tokens, tokens))
-    precision = precision_of(deployment)
-    bits = precision.always_bits if model.experts else precision.dense_bits
-    uneven = 1 + efficiency.imbalance * math.log2(deployment.ep) if deployment.ep > 1 else 1.0
-    expert_chips = max(1, chips // replicas)
-    active = model.expert_parameters * (
-        model.experts_used / model.experts if model.experts else 0.0
-    )
-    weights = model.always_parameters * bits / 8 / deployment.tp / rates.bandwidth_b_s
-    touched = expert_share(model, tokens)
-    experts = (model.expert_parameters * touched * precision.expert_bits / 8) / (
-        expert_chips * rates.bandwidth_b_s * efficiency.experts_bandwidth
-    )
-    half = efficiency.half_tokens / RIDGE / rates.bandwidth_b_s * efficiency.bandwidth
-    needed = half * rates.dense_flop_s / efficiency.compute
-    full = of_rank / (of_rank + needed)
-    dense_s = 2.0 * model.always_parameters * of_rank / deployment.tp / rates.dense_flop_s / full
-    met = tokens * model.experts_used / max(1.0, model.experts * touched)
-    needed = half * rates.experts_flop_s / efficiency.compute / efficiency.experts_compute
-    full = met / (met + needed)
-    expert_s = 2.0 * active * tokens / expert_chips / rates.experts_flop_s * uneven
-    expert_s = expert_s / full if model.experts else 0.0
-    linear = _joined(weights + experts, dense_s + expert_s, efficiency.overlap)
     rank_sequences = max(sequences / deployment.dp, min(1.0, sequences))
-    split = 1 if model.is_latent else min(deployment.tp, max(1, model.kv_heads))
-    cache = rank_sequences * _read_bytes(deployment, work.context) / split
-    cache_s = cache / (rates.bandwidth_b_s / efficiency.bandwidth * efficiency.cache_bandwidth)
-    flops = rank_sequences * attention_flops(model, work) / deployment.tp
-    attention_s = flops / rates.attention_flop_s
+    weights, dense_s = _dense_s(deployment, work, rates, efficiency, of_rank)
+    experts, expert_s = _experts_s(deployment, rates, efficiency, tokens)
+    cache_s, attention_s = _attention_s(deployment, work, rates, efficiency, rank_sequences)
+    linear = _joined(weights + experts, dense_s + expert_s, efficiency.overlap)
     attention = _joined(cache_s, attention_s, efficiency.overlap)
-    read, multiply = weights + experts, dense_s + expert_s
-    whole = (read + multiply) or 1.0
+    whole = (weights + experts + dense_s + expert_s) or 1.0
     attention_whole = (cache_s + attention_s) or 1.0
-    engine = deployment.engine.lower()
-    light = LIGHT if engine.startswith(LIGHT_ENGINES) else 1.0
-    loop = efficiency.interpreted if engine.startswith(INTERPRETED) else light
+    moving_s = _communication_s(deployment, of_rank, tokens, rates, efficiency)
+    if deployment.role != "aggregated":  # of two batches one moves while the other is multiplied
+        hidden_s = (1 - min(1.0, efficiency.exposed)) * moving_s
+        moving_s -= min(hidden_s, dense_s + expert_s + attention_s)
     layer_s = efficiency.layer_s + (efficiency.routing_s if model.experts else 0.0)
-    around_s = efficiency.step_s + efficiency.sequence_s * rank_sequences * stages
-    terms = {
+    layer_s += efficiency.choosing_s if model.attended_most else 0.0
+    around_s = efficiency.step_s + efficiency.sequence_s * rank_sequences * deployment.pp
+    light, loop = host(deployment.engine, efficiency)
+    return {
         "weights": linear * weights / whole,
         "experts": linear * experts / whole,
-        "compute": linear * multiply / whole + attention * attention_s / attention_whole,
+        "compute": linear * (dense_s + expert_s) / whole
+        + attention * attention_s / attention_whole,
         "cache": attention * cache_s / attention_whole,
-        "communication": _communication_s(deployment, of_rank, tokens, rates, efficiency),
+        "communication": moving_s,
         "layers": model.layers * layer_s * light,
         "step": around_s * loop,
     }
-    return terms
+
+
+def host(engine: str, efficiency: Efficiency) -> tuple[float, float]:
+    """How heavy an engine's layers and its loop are, over those of a compiled server."""
+    lower = engine.lower()
+    light = LIGHT if lower.startswith(LIGHT_ENGINES) else 1.0
+    return light, efficiency.interpreted if lower.startswith(INTERPRETED) else light
+
+
+def _dense_s(
+    deployment: Deployment, work: Work, rates: Speeds, efficiency: Efficiency, of_rank: float
+) -> tuple[float, float]:
+    """Seconds of reading what every token meets, and of multiplying it."""
+    model, precision = deployment.model, precision_of(deployment)
+    bits = precision.always_bits if model.experts else precision.dense_bits
+    read_s = model.always_parameters * bits / 8 / deployment.tp / rates.bandwidth_b_s
+    half = efficiency.half_tokens / RIDGE / rates.bandwidth_b_s * efficiency.bandwidth
+    full = of_rank / (of_rank + half * rates.dense_flop_s / efficiency.compute)
+    answered = of_rank / work.new_tokens if work.new_tokens > SPECULATED_MOST else of_rank
+    multiplied = (model.always_parameters - model.head_parameters) * of_rank
+    multiplied += model.head_parameters * answered
+    return read_s, 2.0 * multiplied / deployment.tp / rates.dense_flop_s / full
+
+
+def _experts_s(
+    deployment: Deployment, rates: Speeds, efficiency: Efficiency, tokens: float
+) -> tuple[float, float]:
+    """Seconds of reading the routed experts that are touched, and of multiplying them."""
+    model = deployment.model
+    if not model.experts:
+        return 0.0, 0.0
+    chips = deployment.count // deployment.pp
+    touched = expert_share(model, tokens, variety=min(1.0, efficiency.variety))
+    size = model.expert_parameters * touched * precision_of(deployment).expert_bits / 8
+    read_s = size / (chips * rates.bandwidth_b_s * efficiency.experts_bandwidth)
+    uneven = 1 + efficiency.imbalance * math.log2(deployment.ep) if deployment.ep > 1 else 1.0
+    met = tokens * model.experts_used / max(1.0, model.experts * touched)
+    full = met / (met + efficiency.half_experts)
+    active = model.expert_parameters * model.experts_used / model.experts
+    return read_s, 2.0 * active * tokens / chips / rates.experts_flop_s * uneven / full
+
+
+def _attention_s(
+    deployment: Deployment, work: Work, rates: Speeds, efficiency: Efficiency, sequences: float
+) -> tuple[float, float]:
+    """Seconds of reading the caches of a rank's sequences, and of multiplying by them."""
+    model = deployment.model
+    split = 1 if model.is_latent else min(deployment.tp, max(1, model.kv_heads))
+    cache = sequences * _read_bytes(deployment, work.context) / split
+    read_s = cache / (rates.bandwidth_b_s / efficiency.bandwidth * efficiency.cache_bandwidth)
+    flops = sequences * attention_flops(model, work) / deployment.tp
+    return read_s, flops / rates.attention_flop_s
 
 
 def _joined(read: float, multiply: float, power: float) -> float:
@@ -248,5 +288,6 @@ def _communication_s(
         copies = min(model.experts_used, NODES_MOST) if is_wide else model.experts_used
         routed = tokens / deployment.ep * copies * model.hidden * 3  # 8 bits in, 16 out
         away = (deployment.ep - 1) / deployment.ep
-        seconds += model.layers * (2 * efficiency.collective_s + routed * away / rates.link_b_s)
-    return seconds * (1 - efficiency.hiding) if deployment.role != "aggregated" else seconds
+        latency_s = efficiency.collective_s * math.log2(deployment.ep)  # a tree, as DeepEP's table
+        seconds += model.layers * (2 * latency_s + routed * away / rates.link_b_s)
+    return seconds

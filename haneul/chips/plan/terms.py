@@ -29,6 +29,7 @@ class PlanModel(Struct, frozen=True, kw_only=True):
     table_parameters: int  # looked up, not multiplied: an embedding that is not the head
     always_parameters: int  # multiplied for every token: attention, dense and shared parts, head
     expert_parameters: int  # routed experts, all of them
+    head_parameters: int = 0  # of the output head, which a prompt meets once, at its end
     experts: int = 0
     experts_used: int = 0
     attended_most: int = 0  # tokens that sparse attention reads; 0: all
