@@ -333,6 +333,7 @@ def test_an_engine_killed_in_mid_stream_ends_the_answer_with_an_error_and_comes_
     up: Up, key: str
 ):
     client = up.client(key)
+    client.completions.create(model="tiny", prompt="a", max_tokens=1)
     (pid,) = up.engine_pids()  # looked up before: the answer does not take long
     stream = client.chat.completions.create(
         model="tiny",
@@ -348,7 +349,7 @@ def test_an_engine_killed_in_mid_stream_ends_the_answer_with_an_error_and_comes_
         list(stream)
     record = up.json("trace", stream.response.headers["x-request-id"])
     assert record["state"] == "failed"
-    assert record["completion_tokens"] >= 5
+    assert record["completion_tokens"] >= 4, "the first event says the role only"
     assert record["cost_nano"] > 0
     refusals = refusals_until_answered(client, within_s=10)
     assert {refusal.status_code for refusal in refusals} <= {503}
