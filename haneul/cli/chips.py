@@ -17,14 +17,17 @@ from haneul.chips.plan.chipfiles import load_chips
 from haneul.chips.plan.here import planned
 from haneul.chips.plan.terms import PlanChip
 from haneul.cli.command import command, config, database, json_option
+from haneul.cli.late import Commands
 from haneul.cli.show import print_json, print_table
 from haneul.services.appraisal import outcomes
 
 
 @command("chips", example="haneul chips --json")
 @json_option
-def chips(as_json: bool) -> None:
+def look(as_json: bool) -> None:
     """Shows the chips, their cost by the hour, and each forecast against what then happened."""
+    if click.get_current_context().invoked_subcommand is not None:
+        return
     settings = config()
     own = settings.home / "fleet.toml"
     named = Path(settings.fleet).expanduser() if settings.fleet else own if own.exists() else None
@@ -95,3 +98,13 @@ def _estimate(estimate: Estimate | None) -> str:
 def _with_source(chip: Chip, figure: str, text: str) -> str:
     source = chip.sources.get(figure)
     return f"{text}, {source}" if source else text
+
+
+chips = click.Group(
+    "chips",
+    help=look.help,
+    callback=look.callback,
+    params=look.params,
+    invoke_without_command=True,
+    commands=Commands({"matrix": "chips_matrix"}),
+)

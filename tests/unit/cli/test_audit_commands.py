@@ -44,18 +44,18 @@ COMMANDS = {  # in their order: what each leaves
 }
 ELSEWHERE = {  # their rows are looked at in other tests: they take a cloud, a month or minutes
     *("up", "run", "chat", "ps", "stop", "invoices issue", "invoices credit", "tune engine"),
-    *("models gc", "models push", "bundle load"),
+    *("models gc", "models push", "bundle load", "chips matrix import"),
     *("models convert", "models quantize", "models merge", "models measure"),
 }
 READING = {
     *("ls", "keys ls", "tenants ls", "users ls", "budgets ls", "prices ls", "engines ls"),
-    *("routes ls", "invoices ls", "invoices show", "usage", "trace", "chips", "tune ls", "doctor"),
+    *("routes ls", "invoices ls", "invoices show", "usage", "trace", "tune ls", "doctor"),
     *("audit", "rules", "models search", "models pulls", "bundle key"),
 }
 READING_OF = {  # what they read has to be there
     *("models info", "models show", "models revisions", "models lineage", "models check"),
     *("bundle verify", "plan serve", "plan compare", "plan train", "plan fleet"),
-    *("plan backtest", "plan calibrate"),
+    *("plan backtest", "plan calibrate", "chips matrix export"),
 }
 
 
@@ -105,7 +105,7 @@ def test_every_acting_command_leaves_its_rows(tmp_path, tiny_model):
 
 def test_reading_commands_leave_no_row(tmp_path):
     environ = {"HANEUL_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
-    for line in sorted(READING - {"trace", "invoices show", "doctor", "chips"}):
+    for line in sorted(READING - {"trace", "invoices show", "doctor"}):
         done = CliRunner().invoke(haneul, line.split(), env=environ)
         assert done.exit_code == 0, (line, done.output)
     done = CliRunner().invoke(haneul, ["audit", "--json"], env=environ)
