@@ -8,8 +8,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent / "haneul"
 # Each layer may import itself and the layers named after it.
 LAYERS = {
-    "cli": ["cloud", "console", "services", "models", "chips", "store", "base"],
+    "cli": ["cloud", "console", "quality", "services", "models", "chips", "store", "base"],
     "cloud": ["console", "services", "models", "chips", "store", "base"],
+    "quality": ["services", "models", "store", "base"],
     "console": ["base"],
     "testing": ["base"],
     "services": ["models", "chips", "store", "base"],

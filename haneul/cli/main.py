@@ -34,6 +34,7 @@ COMMANDS = Commands(  # and the modules that have them
         "chips": "chips",
         "plan": "plan",
         "tune": "tune",
+        "eval": "evals",
         "doctor": "doctor",
     }
 )

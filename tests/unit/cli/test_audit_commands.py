@@ -45,14 +45,16 @@ COMMANDS = {  # in their order: what each leaves
 ELSEWHERE = {  # their rows are looked at in other tests: they take a cloud, a month or minutes
     *("up", "run", "chat", "ps", "stop", "invoices issue", "invoices credit", "tune engine"),
     *("models gc", "models push", "bundle load", "chips matrix import"),
+    *("eval run",),
     *("models convert", "models quantize", "models merge", "models measure"),
 }
 READING = {
     *("ls", "keys ls", "tenants ls", "users ls", "budgets ls", "prices ls", "engines ls"),
     *("routes ls", "invoices ls", "invoices show", "usage", "trace", "tune ls", "doctor"),
-    *("audit", "rules", "models search", "models pulls", "bundle key"),
+    *("audit", "rules", "models search", "models pulls", "bundle key", "eval list"),
 }
 READING_OF = {  # what they read has to be there
+    *("eval show", "eval board"),
     *("models info", "models show", "models revisions", "models lineage", "models check"),
     *("bundle verify", "plan serve", "plan compare", "plan train", "plan fleet"),
     *("plan backtest", "plan calibrate", "chips matrix export"),
