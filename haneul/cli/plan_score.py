@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from haneul.base.errors import BrokenFile
+from haneul.base.errors import BrokenFile, CommandError
 from haneul.chips.plan.backtest import Report, Table
 from haneul.chips.plan.backtest import backtest as score_rows
 from haneul.chips.plan.calibrating import calibrate as learn
@@ -16,6 +16,7 @@ from haneul.chips.plan.calibration import load_calibration
 from haneul.chips.plan.chipfiles import load_chips, load_models
 from haneul.chips.plan.rows import Row, Unread, published, read_rows
 from haneul.cli.command import command, json_option
+from haneul.cli.plan_here import backtest_here, calibrate_here
 from haneul.cli.show import print_json, print_table
 
 FILE_BYTES_MOST = 64_000_000
@@ -30,18 +31,27 @@ rows_option = click.option(
 tier_option = click.option(
     "--tier", default="A", show_default=True, help="Rows of this tier; 'all' for every row."
 )
+here_option = click.option(
+    "--here", "is_here", is_flag=True, help="This installation: its own forecasts and engines."
+)
 
 
-@command("backtest", example="haneul plan backtest --json")
+@command("backtest", example="haneul plan backtest --here")
 @rows_option
 @tier_option
+@here_option
 @json_option
-def backtest(file: Path | None, tier: str, as_json: bool) -> None:
+def backtest(file: Path | None, tier: str, is_here: bool, as_json: bool) -> None:
     """Scores the planner on measurements it has not seen.
 
     Published rows are forecast without their (chip, model) group; rows of a file without any of
-    the file.
+    the file. With --here, what was foretold of each engine when it started stands beside what it
+    then did.
     """
+    if is_here:
+        _only_here(file)
+        backtest_here(as_json=as_json)
+        return
     rows, unread = _read(file, tier)
     known, _ = _read(None, FITTED_TIER)
     report = score_rows(rows, unread, load_calibration(), known=known)
@@ -51,18 +61,38 @@ def backtest(file: Path | None, tier: str, as_json: bool) -> None:
     _show(report)
 
 
-@command("calibrate", example="haneul plan calibrate --out calibration.json")
+@command("calibrate", example="haneul plan calibrate --here")
 @rows_option
 @tier_option
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    required=True,
     help="Where the calibration is written.",
 )
+@here_option
+@click.option("--measure", is_flag=True, help="With --here: first measure models that were not.")
+@click.option("--busy", is_flag=True, help="With --measure: beside other work, as slow as it is.")
 @json_option
-def calibrate(file: Path | None, tier: str, out: Path, as_json: bool) -> None:
-    """Fits the planner's efficiencies and corrections to measurements."""
+def calibrate(
+    file: Path | None,
+    tier: str,
+    out: Path | None,
+    is_here: bool,
+    measure: bool,
+    busy: bool,
+    as_json: bool,
+) -> None:
+    """Fits the planner's efficiencies and corrections to measurements.
+
+    With --here, what was measured on this machine corrects its forecasts from then on, as far as
+    that does better on models it was not fitted to.
+    """
+    if is_here:
+        _only_here(file, out)
+        calibrate_here(measures=measure, is_busy=busy, as_json=as_json)
+        return
+    if out is None:
+        raise CommandError("say where the calibration goes with --out FILE, or use --here")
     rows, unread = _read(file, tier)
     found = learn(rows, dated=datetime.now(UTC).date().isoformat())
     out.write_bytes(msgspec.json.encode(found))
@@ -72,6 +102,11 @@ def calibrate(file: Path | None, tier: str, out: Path, as_json: bool) -> None:
     click.echo(f"{found.rows} rows fitted, {len(unread)} not read: {out}")
     for name, value in msgspec.structs.asdict(found.efficiency).items():
         click.echo(f"  {name:<18} {value:.3g}")
+
+
+def _only_here(*files: Path | None) -> None:
+    if any(files):
+        raise CommandError("--here is of this installation: leave out --rows and --out")
 
 
 def _read(file: Path | None, tier: str) -> tuple[list[Row], list[Unread]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection
@@ -16,10 +17,14 @@ from haneul.base.errors import HaneulError
 from haneul.base.ids import new_id
 from haneul.base.log import logger
 from haneul.base.units import now_us
+from haneul.chips.chip import Chip
+from haneul.chips.cost import HourCost
+from haneul.chips.fleet import Fleet
 from haneul.chips.shape import Shape
 from haneul.models import hub
 from haneul.services import tariff
 from haneul.services.appraisal import Appraiser
+from haneul.services.learned import Learned
 from haneul.services.replica import READY, Replica
 from haneul.services.scored import said as foretold
 from haneul.services.scored.said import MEMORY, Said
@@ -94,30 +99,13 @@ class Deployments:
     async def _row(
         self, replica: Replica, digest: str, shape: Shape, started_us: int
     ) -> DeploymentRow:
-        appraiser, spec = self._appraiser, replica.spec
+        appraiser = self._appraiser
         await appraiser.until_open()
-        said = foretold.foretell(
+        return deployment_row(
+            replica,
+            digest,
             shape,
-            appraiser.chip,
-            slots=spec.slots,
-            context_tokens=spec.context_tokens,
-            learned=appraiser.learned,
-            engine_version=replica.engine_version,
-        )
-        cost = tariff.token_cost(appraiser.fleet, appraiser.hour, _speeds(said, spec.slots))
-        return DeploymentRow(
-            id=new_id("dep"),
-            model=spec.model,
-            digest=digest,
-            engine=EMBEDDED,
-            engine_version=replica.engine_version,
-            haneul=__version__,
-            chip=appraiser.chip.id,
-            quantisation=shape.quantisation,
-            calibration=appraiser.learned.calibration,
-            slots=spec.slots,
-            context_tokens=spec.context_tokens,
-            said=msgspec.json.encode([*said, *foretold.prices(cost)]).decode(),
+            here=Here(appraiser.chip, appraiser.learned, appraiser.fleet, appraiser.hour),
             started_us=started_us,
         )
 
@@ -142,20 +130,64 @@ class Deployments:
         found = await asyncio.to_thread(self._held, process.pid)
         if found is None or found <= most * GROWN:
             return
-        measured = MeasurementRow(
-            id=new_id("msr"),
-            model=row.model,
-            digest=row.digest,
-            chip=row.chip,
-            engine_version=row.engine_version,
-            kind=MEMORY,
-            value=found * THOUSANDTHS,
-            unit="B",
-            created_us=now_us(),
-        )
-        await self._database.call(forecast_queries.add_measurements, [measured])
+        await self._database.call(forecast_queries.add_measurements, [memory_row(row, found)])
         if replica in self._running:
             self._running[replica] = (row, found)
+
+
+class Here(NamedTuple):
+    """What forecasts on this machine are made of."""
+
+    chip: Chip
+    learned: Learned
+    fleet: Fleet
+    hour: HourCost
+
+
+def deployment_row(
+    replica: Replica, digest: str, shape: Shape, *, here: Here, started_us: int
+) -> DeploymentRow:
+    """An engine that was started, with all that is foretold of it."""
+    spec, chip = replica.spec, here.chip
+    said = foretold.foretell(
+        shape,
+        chip,
+        slots=spec.slots,
+        context_tokens=spec.context_tokens,
+        learned=here.learned,
+        engine_version=replica.engine_version,
+    )
+    cost = tariff.token_cost(here.fleet, here.hour, _speeds(said, spec.slots))
+    return DeploymentRow(
+        id=new_id("dep"),
+        model=spec.model,
+        digest=digest,
+        engine=EMBEDDED,
+        engine_version=replica.engine_version,
+        haneul=__version__,
+        chip=chip.id,
+        quantisation=shape.quantisation,
+        calibration=here.learned.calibration,
+        slots=spec.slots,
+        context_tokens=spec.context_tokens,
+        said=msgspec.json.encode([*said, *foretold.prices(cost)]).decode(),
+        started_us=started_us,
+    )
+
+
+def memory_row(row: DeploymentRow, held: int) -> MeasurementRow:
+    """So many bytes were seen of an engine."""
+    return MeasurementRow(
+        id=new_id("msr"),
+        model=row.model,
+        digest=row.digest,
+        chip=row.chip,
+        engine_version=row.engine_version,
+        kind=MEMORY,
+        value=held * THOUSANDTHS,
+        unit="B",
+        created_us=now_us(),
+    )
 
 
 def _shape_of(connection: Connection, digest: str) -> Shape | None:

@@ -48,18 +48,29 @@ def usage(root: int) -> Usage:
 
 
 def held_bytes(root: int) -> int | None:
-    """Memory of a process and all below it, shared pages by their share; None where unknown.
+    """Memory of a process and all below it; None where the system does not say.
 
-    Source: proc(5), /proc/PID/smaps_rollup, Pss. Pages of a mapped file count while they are there.
+    All that the largest of them has resident, and what is the others' own: libraries that they
+    share with it count once, and a model's file counts whole, though another engine may map it
+    too. Source: proc(5), /proc/PID/smaps_rollup.
     """
-    total = 0
-    for pid in _family(_stats(), root):
-        lines = _text(Path(f"/proc/{pid}/smaps_rollup")).splitlines()
-        words = next((line.split() for line in lines if line.startswith("Pss:")), [])
-        if len(words) < 2 or not words[1].isdigit():
-            return None
-        total += int(words[1]) * 1024
-    return total or None
+    found = [_rollup(pid) for pid in _family(_stats(), root)]
+    if not any(found):
+        return None
+    largest = max(found, key=lambda each: each.get("Rss", 0))
+    private = sum(each.get("Private_Clean", 0) + each.get("Private_Dirty", 0) for each in found)
+    own = largest.get("Private_Clean", 0) + largest.get("Private_Dirty", 0)
+    return largest.get("Rss", 0) + private - own
+
+
+def _rollup(pid: int) -> dict[str, int]:
+    """Bytes by name."""
+    words = [line.split() for line in _text(Path(f"/proc/{pid}/smaps_rollup")).splitlines()]
+    return {
+        each[0].removesuffix(":"): int(each[1]) * 1024
+        for each in words
+        if len(each) == 3 and each[1].isdigit()
+    }
 
 
 class Clock:

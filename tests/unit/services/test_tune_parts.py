@@ -24,7 +24,7 @@ from haneul.services.tune.chooser import Choice, Loss, Sample, Trial
 from haneul.services.tune.crossing import COUNTS, crossing, next_count
 from haneul.services.tune.kept import in_use, rows, setup_for
 from haneul.services.tune.load import Load
-from haneul.services.tune.processes import Clock, usage
+from haneul.services.tune.processes import Clock, held_bytes, usage
 from haneul.services.tune.requantised import requantise
 from haneul.services.tune.search import Found
 from haneul.services.tune.setup import NATIVE, Setup, paired, read, show, weights_path
@@ -174,6 +174,9 @@ def test_a_family_of_processes_is_counted_whole():
     assert process.stdout is not None
     process.stdout.readline()
     assert usage(process.pid).resident_bytes > 50_000_000
+    held = held_bytes(process.pid)
+    assert held is not None
+    assert 50_000_000 < held < usage(process.pid).resident_bytes, "what they share counts once"
     process.kill()
     process.communicate()
     assert usage(process.pid).resident_bytes == 0
