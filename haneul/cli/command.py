@@ -7,15 +7,20 @@ import getpass
 import inspect
 import os
 from collections.abc import Callable
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from haneul.base.config import Config, load
 from haneul.base.errors import HaneulError
 from haneul.cli.show import fail
-from haneul.store.audit import Actor
-from haneul.store.database import Database, open_database
+
+if (
+    TYPE_CHECKING
+):  # The store costs a command's start a third, and not every command has need of it.
+    from haneul.store.audit import Actor
+    from haneul.store.database import Database
 
 ACTOR_MAX = 128  # characters of a name
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
@@ -50,7 +55,9 @@ def actor() -> Actor:
         who = f"uid {os.getuid()}"
     sudo, ssh = os.environ.get("SUDO_USER"), os.environ.get("SSH_CONNECTION", "").split()
     who = f"{sudo} as {who}" if sudo else who
-    return Actor(f"cli {who}"[:ACTOR_MAX], f"ssh {ssh[0]}"[:ACTOR_MAX] if ssh else "terminal")
+    origin = f"ssh {ssh[0]}"[:ACTOR_MAX] if ssh else "terminal"
+    made: Actor = import_module("haneul.store.audit").Actor(f"cli {who}"[:ACTOR_MAX], origin)
+    return made
 
 
 def config(**flags: Any) -> Config:
@@ -60,4 +67,6 @@ def config(**flags: Any) -> Config:
 
 def database(settings: Config) -> Database:
     """The store of this home."""
-    return open_database(settings.database_url, settings.home)
+    module = import_module("haneul.store.database")
+    opened: Database = module.open_database(settings.database_url, settings.home)
+    return opened

@@ -9,14 +9,13 @@ from typing import Any
 import msgspec
 
 from haneul.base.config import Config
-from haneul.base.errors import BrokenFile, HaneulError, ModelNotFound
+from haneul.base.errors import BrokenFile, ModelNotFound
 from haneul.base.gguf import read_header
+from haneul.chips.plan.chipfiles import load_models
 from haneul.chips.shape import Shape
-from haneul.cli.command import database
-from haneul.models import revisions
 from haneul.models.shapes.config_shape import shape_of_config
 from haneul.models.shapes.gguf_shape import shape_of
-from haneul.services.planning.named import Found, find, from_shape, repository_in
+from haneul.services.planning.named import Found, find, from_shape, published, repository_in
 
 CONFIG_BYTES_MOST = 1 << 20
 
@@ -32,8 +31,12 @@ def asked_model(text: str, settings: Config) -> Found:
         path = path / "config.json"
     if path.is_file():
         return _of_file(path)
+    shape = None
+    if published(text, load_models()) is None and settings.home.exists():
+        # Loaded only here, as below: the store costs a plan's start a third.
+        shape = import_module("haneul.cli.plan_kept").shape_of_kept(text, settings)
     try:
-        return find(text, shape=_kept(text, settings), origin="its file, which is here")
+        return find(text, shape=shape, origin="its file, which is here")
     except ModelNotFound:
         repository = repository_in(text)
         if not repository:
@@ -64,13 +67,3 @@ def _read_config(path: Path) -> Shape:
     except msgspec.MsgspecError as cause:
         raise BrokenFile(f"{path.name} is no JSON object.") from cause
     return shape_of_config(config)
-
-
-def _kept(text: str, settings: Config) -> Shape | None:
-    """Of a model that is here."""
-    if not settings.home.exists():
-        return None
-    try:
-        return revisions.facts(database(settings).run(revisions.resolve, text)).shape
-    except HaneulError:
-        return None

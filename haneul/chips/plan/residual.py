@@ -9,6 +9,8 @@ Rows far off the rest are given less weight, as Huber does.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -96,7 +98,7 @@ def traits(deployment: Deployment, load: Load, *, batch: int) -> Traits:
 def columns(rows: tuple[Traits, ...]) -> dict[str, NDArray[Any]]:
     """The traits of rows as columns; names as numbers that are equal where the names are."""
     out: dict[str, NDArray[Any]] = {
-        name: np.array([getattr(row, name) for row in rows]) for name in NAMES
+        name: np.array([hash(getattr(row, name)) for row in rows], dtype=np.int64) for name in NAMES
     }
     numbers = [[row.isl, row.osl, row.batch, row.chips] for row in rows]
     out["numbers"] = np.array(numbers, dtype=np.float64).reshape(len(rows), 4)
@@ -114,7 +116,8 @@ def alike(
     """The same of columns."""
     apart = ((one["numbers"][:, None, :] - two["numbers"][None, :, :]) ** 2).sum(axis=2)
     total: Array = np.zeros(apart.shape)
-    same = {name: _same(one[name], two[name]) for name in NAMES}
+    asked = {name for part in parts for name in part.shared}
+    same = {name: _same(one[name], two[name]) for name in asked}
     for part in parts:
         value: Array = np.full((1, 1), part.spread**2)
         for name in part.shared:
@@ -168,29 +171,74 @@ def deviations(
     return left
 
 
-class Corrector:
-    """A Residual made ready to be asked many times: (log correction, its standard deviation)."""
+class _Block:
+    """Rows that may be off alike; no row outside is off as they are."""
 
-    def __init__(self, residual: Residual) -> None:
+    def __init__(self, residual: Residual, rows: list[int]) -> None:
         self._residual = residual
-        self._known = columns(residual.rows)
-        self._weights = np.array(residual.weights)
-        covariance = kernel(residual.rows, residual.rows, residual.parts)
-        noise = residual.noise**2 * np.array(residual.extra)
-        self._inverse = np.linalg.inv(covariance + np.diag(noise))
+        self._known = columns(tuple(residual.rows[row] for row in rows))
+        self._weights = np.array([residual.weights[row] for row in rows])
+        self._extra = np.array([residual.extra[row] for row in rows])
 
-    def __call__(self, asked: tuple[Traits, ...]) -> tuple[Array, Array]:
-        residual = self._residual
-        across = self._across(asked)
-        whole = sum(part.spread**2 for part in residual.parts) + residual.noise**2
-        explained = ((across @ self._inverse) * across).sum(axis=1)
-        left = np.sqrt(np.maximum(whole - explained, residual.noise**2))
-        return across @ self._weights, left * residual.widen
+    @cached_property
+    def _inverse(self) -> Array:
+        """Of the rows' covariance: only a deviation needs it, and it costs most of a start."""
+        covariance = alike(self._known, self._known, self._residual.parts)
+        noise = self._residual.noise**2 * self._extra
+        return np.asarray(np.linalg.inv(covariance + np.diag(noise)), np.float64)
 
     def mean(self, asked: tuple[Traits, ...]) -> Array:
-        """The corrections alone, which is far less work than with their deviations."""
         found: Array = self._across(asked) @ self._weights
+        return found
+
+    def explained(self, asked: tuple[Traits, ...]) -> Array:
+        """How much of the variance of each these rows take away."""
+        across = self._across(asked)
+        found: Array = np.einsum("ij,jk,ik->i", across, self._inverse, across)
         return found
 
     def _across(self, asked: tuple[Traits, ...]) -> Array:
         return alike(columns(asked), self._known, self._residual.parts)
+
+
+class Corrector:
+    """A Residual made ready to be asked many times: (log correction, its standard deviation).
+
+    Where all reasons ask for one trait, such as the kind of measurement, rows that differ in it
+    have nothing in common: each kind is a block of its own, and exact.
+    """
+
+    def __init__(self, residual: Residual) -> None:
+        self._residual = residual
+        needed = [set(part.shared) for part in residual.parts]
+        self._needed = tuple(sorted(set.intersection(*needed))) if needed else ()
+        rows: dict[tuple[str, ...], list[int]] = {}
+        for index, row in enumerate(residual.rows):
+            rows.setdefault(self._key(row), []).append(index)
+        self._blocks = {key: _Block(residual, members) for key, members in rows.items()}
+
+    def __call__(self, asked: tuple[Traits, ...]) -> tuple[Array, Array]:
+        residual = self._residual
+        whole = sum(part.spread**2 for part in residual.parts) + residual.noise**2
+        explained = self._of_blocks(asked, _Block.explained)
+        left = np.sqrt(np.maximum(whole - explained, residual.noise**2))
+        return self.mean(asked), left * residual.widen
+
+    def mean(self, asked: tuple[Traits, ...]) -> Array:
+        """The corrections alone, which is far less work than with their deviations."""
+        return self._of_blocks(asked, _Block.mean)
+
+    def _of_blocks(
+        self, asked: tuple[Traits, ...], told: Callable[[_Block, tuple[Traits, ...]], Array]
+    ) -> Array:
+        out: Array = np.zeros(len(asked))
+        keys = [self._key(each) for each in asked]
+        for key in dict.fromkeys(keys):
+            block = self._blocks.get(key)
+            if block is not None:
+                at = [index for index, each in enumerate(keys) if each == key]
+                out[at] = told(block, tuple(asked[index] for index in at))
+        return out
+
+    def _key(self, row: Traits) -> tuple[str, ...]:
+        return tuple(getattr(row, name) for name in self._needed)
