@@ -143,9 +143,9 @@ def calibrate_here(*, measures: bool, is_busy: bool, as_json: bool) -> None:
 def _tell(probed: list[Probed], found: Recalibrated) -> None:
     for each in probed:
         click.echo(f"{each.model}: {each.said}")
-    columns = ("KERNEL", "FIGURE", ">MEASURED", ">MODELS", ">BEFORE", ">AFTER", ">HELD OUT")
+    columns = ("KERNEL", "FIGURE", ">MEASURED", ">MODELS", ">PLAIN", ">BEFORE", ">AFTER")
     print_table(
-        (*columns, "LEFT OUT", ">FACTOR", "DECISION"),
+        (*columns, ">HELD OUT", "LEFT OUT", ">FACTOR", "DECISION"),
         [_figure(each) for each in found.figures],
         empty="Nothing was measured.",
     )
@@ -163,6 +163,7 @@ def _figure(each: Figure) -> tuple[str, ...]:
         each.kind,
         str(each.count),
         str(each.models),
+        _share(each.uncorrected),
         _share(each.before),
         _share(each.after),
         held_out,

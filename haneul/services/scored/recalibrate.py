@@ -39,7 +39,8 @@ class Figure(Struct, frozen=True, kw_only=True):
     kind: str  # decode of one stream, capacity of all slots, prefill
     count: int  # measurements
     models: int
-    before: float  # as forecasts are corrected now
+    uncorrected: float
+    before: float  # as forecasts were corrected until now
     after: float  # as they will be
     worst_after: float
     held_out: float | None  # of the new correction, each model (or file) left out; None: only one
@@ -149,6 +150,7 @@ def _figure(
             kind=group[0].kind,
             count=len(group),
             models=len({each.model for each in group}),
+            uncorrected=rivals[NONE],
             before=_error(group, old),
             after=_error(group, chosen),
             worst_after=max(_errors(group, chosen)),

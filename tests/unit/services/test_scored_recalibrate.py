@@ -1,0 +1,178 @@
+"""A correction is kept where it forecasts what it has not seen no worse than what held before."""
+
+from __future__ import annotations
+
+import itertools
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from haneul.base.config import load
+from haneul.base.errors import CommandError
+from haneul.chips.chip import Chip
+from haneul.chips.estimate import around
+from haneul.chips.shape import Shape
+from haneul.models import hub
+from haneul.services import tariff
+from haneul.services.appraisal import learned
+from haneul.services.scored.recalibrate import recalibrate
+from haneul.store import audit, deployments, forecasts, models
+from haneul.store.database import open_database
+from haneul.store.forecasts import MeasurementRow
+from haneul.store.models import ModelRow
+
+numbers = itertools.count(1)
+CHIP = Chip(
+    id="cpu-test",
+    name="test",
+    kind="cpu",
+    vendor="test",
+    cores=2,
+    instruction_sets=("avx2",),
+    bandwidth=around(20e9, "B/s", factor=1.25, source="test"),
+)
+SHAPE = Shape(
+    architecture="llama",
+    layers=30,
+    hidden=576,
+    heads=9,
+    kv_heads=3,
+    key_size=64,
+    value_size=64,
+    feed_forward=1536,
+    vocabulary=49152,
+    context_tokens=8192,
+    parameters=134_515_008,
+    active_parameters=134_515_008,
+    weight_bytes=96_576_768,
+    active_bytes=96_576_768,
+    quantisation="Q4_1",
+)
+
+
+@pytest.fixture
+def config(tmp_path):
+    return load({"home": tmp_path, "slots": 4}).config
+
+
+@pytest.fixture
+def database(tmp_path):
+    opened = open_database("", tmp_path)
+    yield opened
+    opened.close()
+
+
+def served(database, name, *, layers=30):
+    """A model that is here; so many layers make it another model, not another format."""
+    shape = msgspec.structs.replace(SHAPE, layers=layers)
+    row = ModelRow(
+        name=name,
+        digest=f"digest of {name}",
+        path=f"{name}.gguf",
+        bytes=1,
+        source="test",
+        shape=msgspec.json.encode(shape).decode(),
+        pulled_us=1,
+    )
+    database.run(models.put, row)
+    return row
+
+
+def keep(database, config, ratios):
+    """Models in so many formats each, every one so many times as fast as its plain forecast."""
+    for number, formats in enumerate(ratios):
+        for other, ratio in enumerate(formats):
+            row = served(database, f"m{number}-{other}", layers=20 + number)
+            said = tariff.forecast(hub.shape(row), CHIP, slots=4).decode
+            assert said is not None
+            note(database, row, round(said.mid * ratio * 1000))
+
+
+def note(database, row, value):
+    """So many thousandths of a token per second were measured."""
+    fact = MeasurementRow(
+        id=f"msr_{next(numbers):06d}",
+        model=row.name,
+        digest=row.digest,
+        chip=CHIP.id,
+        engine_version="xllamacpp 1",
+        kind="decode",
+        value=value,
+        unit="tok/s",
+        created_us=next(numbers),
+    )
+    database.run(forecasts.add_measurements, [fact])
+
+
+def test_without_a_measurement_it_is_refused(database, config):
+    with pytest.raises(CommandError, match="nothing was measured on this machine yet"):
+        database.run(recalibrate, CHIP, config, "me")
+
+
+def test_models_that_agree_correct_the_next_forecast_and_all_of_it_is_kept(database, config):
+    keep(database, config, [[0.5, 0.52], [0.48, 0.5]])
+    found = database.run(recalibrate, CHIP, config, "me")
+    (figure,) = found.figures
+    assert (figure.decision, figure.models, figure.count) == ("taken", 2, 4)
+    assert figure.left_out == "model"
+    assert 0.45 < figure.factor < 0.7, "drawn towards one, as four say the same"
+    assert figure.held_out < figure.uncorrected
+    now = database.run(learned, CHIP, config)
+    assert now.calibration == found.calibration
+    plain = around(100, "tok/s", factor=1.4, source="test")
+    assert now.decode(plain, streams=1).mid == pytest.approx(100 * figure.factor)
+    (row,) = [row for row in database.run(audit.recent) if row.action == "calibration.add"]
+    assert (row.actor, row.subject) == ("me", found.calibration)
+
+
+def test_models_that_disagree_leave_forecasts_uncorrected(database, config):
+    keep(database, config, [[3.0], [1.02], [0.98], [1.0]])
+    (figure,) = database.run(recalibrate, CHIP, config, "me").figures
+    assert figure.decision == "none"
+    assert figure.factor == 1
+    assert figure.after == figure.uncorrected < figure.held_out
+
+
+def test_what_was_kept_before_stays_where_the_new_one_does_worse(database, config):
+    keep(database, config, [[0.5, 0.5], [0.5, 0.5], [0.5]])
+    first = database.run(recalibrate, CHIP, config, "me")
+    odd = served(database, "odd", layers=40)
+    note(database, odd, 5_000_000)  # far beyond any forecast
+    second = database.run(recalibrate, CHIP, config, "me")
+    assert second.figures[0].decision == "kept"
+    assert second.calibration == first.calibration
+    assert not second.is_new
+    assert database.run(deployments.newest_calibration, CHIP.id).id == first.calibration
+
+
+def test_with_one_file_nothing_can_be_left_out_and_that_is_said(database, config):
+    keep(database, config, [[0.5]])
+    (figure,) = database.run(recalibrate, CHIP, config, "me").figures
+    assert (figure.left_out, figure.held_out) == ("nothing", None)
+    assert 0.5 < figure.factor < 1
+
+
+def test_formats_of_one_model_are_left_out_one_file_at_a_time(database, config):
+    keep(database, config, [[0.5, 0.6, 0.55]])
+    (figure,) = database.run(recalibrate, CHIP, config, "me").figures
+    assert figure.left_out == "file"
+    assert figure.decision == "taken"
+
+
+ratios = st.lists(st.lists(st.floats(0.2, 5.0), min_size=1, max_size=3), min_size=1, max_size=4)
+
+
+@settings(max_examples=12, suppress_health_check=list(HealthCheck), deadline=None)
+@given(ratios)
+def test_what_holds_never_does_worse_on_what_it_has_not_seen_than_no_correction(
+    tmp_path_factory, config, seen
+):
+    database = open_database("", tmp_path_factory.mktemp("home"))
+    keep(database, config, seen)
+    (figure,) = database.run(recalibrate, CHIP, config, "me").figures
+    judged = figure.held_out if figure.decision == "taken" else figure.after
+    if judged is not None:
+        assert judged <= figure.uncorrected + 1e-6
+    database.close()
