@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
 from haneul.base.errors import NotEnoughMemory
@@ -15,6 +17,8 @@ from haneul.chips.plan.chipfiles import load_chips
 from haneul.chips.plan.choose import refuse_unless_it_can_be
 from haneul.chips.plan.compare import Compared
 from haneul.chips.plan.compare import compare as compared
+from haneul.chips.plan.compare_here import compare_here
+from haneul.chips.plan.here import THIS
 from haneul.chips.plan.options import Demand
 from haneul.chips.plan.owning import with_figures
 from haneul.chips.plan.terms import Load
@@ -34,7 +38,13 @@ COLUMNS = (
     example="haneul plan compare GLM-4.6 --fleet 384x910C --fleet 72xGB200 --isl 4000 --osl 1000",
 )
 @click.argument("model")
-@click.option("--fleet", "groups", multiple=True, required=True, help="Such as 384x910C.")
+@click.option(
+    "--fleet",
+    "groups",
+    multiple=True,
+    required=True,
+    help="Such as 384x910C; this: what is found here.",
+)
 @click.option("--isl", type=int, required=True, help="Input tokens of a request.")
 @click.option("--osl", type=int, required=True, help="Output tokens of a request.")
 @click.option("--tpot", type=float, help="Most milliseconds for each token after the first.")
@@ -78,11 +88,22 @@ def compare(
     )
     refuse_unless_it_can_be(Demand(load=load))
     figures = with_figures(house_fleet(settings), electricity=electricity, utilisation=utilisation)
-    known, planner = asked_model(model, settings).model, Planner(load_calibration())
+    asked, planner = asked_model(model, settings), Planner(load_calibration())
+    known = asked.model
     bought, rented = parse_prices(purchases, chips), parse_prices(rents, chips)
     found: list[Compared] = []
     refused: dict[str, str] = {}
     for text in groups:
+        if text.strip().lower() == THIS:  # loaded only here: it asks tools and the database
+            here = import_module("haneul.services.planning.this").this_machine(
+                settings, shape=asked.shape
+            )
+            own = compare_here(
+                here, known, load, figures, chips, planner=planner, precision=precision
+            )
+            found += own.found
+            refused |= own.refused
+            continue
         group = parse_group(text, chips)
         try:
             found.append(

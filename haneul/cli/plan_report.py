@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 from msgspec.structs import replace
 
+from haneul.base.units import show_time
 from haneul.chips.estimate import Estimate, show
 from haneul.chips.plan.answer import Plan, milliseconds
 from haneul.chips.plan.curve import plot_text
 from haneul.chips.plan.options import Option
+from haneul.chips.plan.seen import Seen
 from haneul.cli.show import print_table
 
 BAR = 40  # characters
@@ -49,11 +51,26 @@ def _lines(plan: Plan) -> Iterator[str]:
             f"{near.measured:,.4g} {near.what}, this model {near.forecast:,.4g} ({near.error:+.0%})"
         )
         yield f"    {near.source}"
+    yield from _seen(plan.seen)
     for line in plan.launch:
         yield f"\n{line}"
     yield ""
     for each in plan.assumptions:
         yield f"assumed: {each}"
+
+
+def _seen(rows: Sequence[Seen]) -> Iterator[str]:
+    if rows:
+        yield "\nMeasured in this installation's matrix, of models of about its size"
+    for row in rows:
+        speeds = [f"{row.decode:,.3g} tok/s of one stream"] if row.decode else []
+        if row.capacity:
+            together = f"{row.streams} streams" if row.streams else "all slots"
+            speeds.append(f"{row.capacity:,.3g} tok/s of {together}")
+        if row.prefill:
+            speeds.append(f"{row.prefill:,.3g} tok/s of a prompt")
+        yield f"  {row.model} ({row.quantisation}) on {row.chip}, {row.engine}: {', '.join(speeds)}"
+        yield f"    measured {row.measured_by}, {row.count} x, {show_time(row.last_us)}"
 
 
 def _step(option: Option) -> Iterator[str]:

@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 
 from haneul.chips.plan.curve import plot_svg
 from haneul.cli.command import command, config, json_option
@@ -99,6 +100,9 @@ def serve(
         said=known.said,
         here=here,
     )
+    if settings.home.exists():  # loaded only here, as above
+        module = import_module("haneul.cli.plan_seen")
+        found = replace(found, seen=module.near(settings, found, here))
     if svg is not None:
         svg.write_text(plot_svg(found.curve, title=found.answer), "utf-8")
     if as_json:

@@ -69,6 +69,7 @@ class PlannedOption(Struct, kw_only=True):
     binding: str
     memory: PlannedMemory
     assumptions: list[str]
+    seen: list[PlannedSeen] = []
     deployments: list[dict[str, Any]]
 
 
@@ -93,6 +94,23 @@ class PlannedNear(Struct, kw_only=True):
     forecast: float
     error: float
     source: str
+
+
+class PlannedSeen(Struct, kw_only=True):
+    """A row of this installation's matrix; speeds in tokens per second."""
+
+    model: str
+    parameters: int
+    chip: str
+    engine: str
+    quantisation: str
+    decode: float | None
+    capacity: float | None
+    streams: int | None
+    prefill: float | None
+    count: int
+    measured_by: str
+    last_us: int
 
 
 class PlanShown(Struct, kw_only=True):

@@ -19,6 +19,7 @@ from haneul.chips.plan.most import most
 from haneul.chips.plan.options import Option, Terms
 from haneul.chips.plan.owning import rent_of
 from haneul.chips.plan.rows import Row
+from haneul.chips.plan.seen import Seen
 from haneul.chips.plan.similar import Near, nearest
 from haneul.chips.plan.terms import Load, PlanChip, PlanModel
 
@@ -37,6 +38,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     nearest: tuple[Near, ...]
     launch: tuple[str, ...]
     assumptions: tuple[str, ...]
+    seen: tuple[Seen, ...] = ()  # of like models in this installation's matrix
 
 
 def wanted(

@@ -63,10 +63,6 @@ def compare(
     made = scale(found.tokens_per_s, replicas)
     hour = hour_of(fleet, group, purchases=purchases, rents=rents)
     watts = watts_of(group)
-    per_token = None
-    if watts is not None:
-        kwh_per_s = watts * fleet.figures.pue.value / 1000 / HOUR_S
-        per_token = _per_million(made, kwh_per_s)
     return Compared(
         fleet=group.text,
         layout=layout_text(deployment),
@@ -77,7 +73,7 @@ def compare(
         ttft=found.ttft,
         tpot=found.tpot,
         power_w=watts,
-        energy=per_token,
+        energy=energy_of(made, watts, fleet),
         hour=hour,
         price=_price(load, found, made, hour, fleet),
         assumptions=found.assumptions,
@@ -111,8 +107,11 @@ def _best(
     return best[1], best[2]
 
 
-def _per_million(made: Estimate, per_s: float) -> Estimate:
-    """kWh of a million tokens at so many kWh a second."""
+def energy_of(made: Estimate, watts: float | None, fleet: Fleet) -> Estimate | None:
+    """kWh of a million tokens with the building's PUE; None where the power is unknown."""
+    if watts is None:
+        return None
+    per_s = watts * fleet.figures.pue.value / 1000 / HOUR_S
     return Estimate(
         low=per_s * MILLION / made.high,
         mid=per_s * MILLION / made.mid,

@@ -9,11 +9,13 @@ from msgspec.structs import replace
 
 from haneul.chips.calibrate import Correction
 from haneul.chips.chip import Chip
+from haneul.chips.cost import hour_cost
 from haneul.chips.estimate import around
 from haneul.chips.fleet import load as load_fleet
 from haneul.chips.plan.calibration import Planner, load_calibration
 from haneul.chips.plan.chipfiles import load_chips, load_models
 from haneul.chips.plan.choose import Search, choose
+from haneul.chips.plan.compare_here import compare_here
 from haneul.chips.plan.here import Here, accelerators
 from haneul.chips.plan.local import Local, local_curve, local_of, offers
 from haneul.chips.plan.models import plan_model
@@ -180,3 +182,20 @@ def test_this_machines_processor_and_its_cards_stand_in_one_ranked_table():
     assert "H200 SXM here" in chips
     costs = [each.price.request.mid for each in choice.options if each.price]
     assert costs == sorted(costs)
+
+
+def test_cards_and_processor_of_this_machine_are_fleets_of_a_comparison():
+    planner, load = Planner(load_calibration()), Load(isl=500, osl=200)
+    fleets = compare_here(here(H200, STRANGE), LLAMA, load, FLEET, FILES, planner=planner)
+    cards, processor = fleets.found
+    assert cards.fleet == "8 x H200 SXM here"
+    assert processor.fleet == "Zen, 8 cores, here"
+    assert processor.hour is not None
+    assert processor.hour.total_nano == hour_cost(FLEET, ZEN).total_nano  # type: ignore[union-attr]
+    assert processor.energy is not None
+    kwh = processor.power_w * FLEET.figures.pue.value / 3.6e6  # type: ignore[operator]
+    assert processor.energy.mid == pytest.approx(kwh * 1e6 / processor.tokens_per_s.mid)
+    assert "no chip file knows it" in fleets.refused["X 9"]
+    large = load_models()["Llama-3.1-405B"]
+    refused = compare_here(here(), large, load, FLEET, FILES, planner=planner).refused
+    assert "GB are needed" in refused["Zen, 8 cores, here"]

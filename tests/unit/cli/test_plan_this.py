@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from nacl.signing import SigningKey
 
+from haneul.base import places
 from haneul.base.errors import BadRequest
 from haneul.chips.chip import Chip
 from haneul.chips.estimate import around
 from haneul.chips.plan.chipfiles import load_models
 from haneul.cli.main import haneul
+from haneul.models.bundle import keys
+from haneul.models.bundle.keys import Trusted
+from haneul.services.matrix import sheet
+from haneul.services.matrix.row import MatrixRow
+from haneul.services.matrix.taken import take
 from haneul.services.planning.question import asked
 from haneul.services.planning.serving import plan_serving
 from haneul.services.planning.this import beside
+from haneul.store.database import open_database
 
 LOAD = ("--isl", "50", "--osl", "20", "--chips")
 
@@ -31,7 +40,8 @@ def plan(tmp_path: Path):
             path = tools / name.replace("_", "-")
             path.write_text(f"#!/bin/sh\n{text}\n")
             path.chmod(0o755)
-        done = CliRunner().invoke(haneul, ["plan", "serve", *words], env=environ)
+        line = ["plan", *words] if words[0] == "compare" else ["plan", "serve", *words]
+        done = CliRunner().invoke(haneul, line, env=environ)
         assert done.exit_code == code, done.output
         return done.output
 
@@ -67,6 +77,44 @@ def test_a_card_that_is_here_is_planned_and_a_strange_one_is_named(plan):
 def test_a_model_too_large_for_this_machine_is_refused_with_the_memory_it_needs(plan):
     text = plan("Llama-3.1-405B", *LOAD, "this", code=1)
     assert "GB are needed of" in text
+
+
+def test_rows_that_others_signed_stand_beside_a_plan_with_their_name(plan, tmp_path):
+    key = SigningKey(b"\1" * 32)
+    ada = Trusted(keys.public(key), "ada")
+    keys.trust(places.keys(tmp_path), ada.key, ada.name)
+    row = MatrixRow(
+        model="smollm2:135m",
+        digest="",
+        parameters=134_515_008,
+        chip="cpu-y-4c",
+        engine="embedded",
+        engine_version="x 1",
+        quantisation="Q4_1",
+        decode=77.0,
+        source="probe",
+        count=2,
+        first_us=1,
+        last_us=2,
+    )
+    out = io.BytesIO()
+    sheet.write([row], key, out)
+    store = open_database("", tmp_path)
+    signed = list(sheet.read(io.BytesIO(out.getvalue())))
+    store.run(lambda c: take(c, signed, own="", trusted=[ada], actor="me", source="x"))
+    store.close()
+    text = plan("smollm2:135m", *LOAD, "H100")
+    assert "smollm2:135m (Q4_1) on cpu-y-4c, x 1: 77 tok/s of one stream" in text
+    assert "measured ada, 2 x" in text
+    assert "Measured in" not in plan("Llama-3.1-8B", *LOAD, "H100")
+
+
+def test_this_machine_is_a_fleet_beside_others(plan):
+    load = ("--isl", "50", "--osl", "20", "--fleet")
+    text = plan("compare", "smollm2:135m", *load, "this", "--fleet", "8xH100")
+    assert "8 x H100 SXM" in text
+    assert "cores, here" in text
+    assert "measured here: reading memory" in text
 
 
 def test_whoever_did_not_look_at_this_machine_says_so():

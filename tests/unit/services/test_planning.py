@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from haneul.base.errors import BadRequest, DeadlineExceeded, ModelNotFound, Overloaded
-from haneul.chips.plan import answer, charging, choose, curve, options, similar, terms
+from haneul.chips.plan import answer, charging, choose, curve, options, seen, similar, terms
 from haneul.openapi import plan_answers as shown
 from haneul.services.planning.named import find, repository_in
 from haneul.services.planning.process import Job, Planners
@@ -28,6 +28,7 @@ JOB = Job(question=QUESTION, cached_share=0.1)
         (charging.TokenMoney, shown.PlannedMoney),
         (terms.Memory, shown.PlannedMemory),
         (similar.Near, shown.PlannedNear),
+        (seen.Seen, shown.PlannedSeen),
         (curve.Point, shown.PlannedPoint),
     ],
 )
