@@ -69,7 +69,6 @@ class PlannedOption(Struct, kw_only=True):
     binding: str
     memory: PlannedMemory
     assumptions: list[str]
-    seen: list[PlannedSeen] = []
     deployments: list[dict[str, Any]]
 
 
@@ -124,3 +123,4 @@ class PlanShown(Struct, kw_only=True):
     nearest: list[PlannedNear]
     launch: list[str]
     assumptions: list[str]
+    seen: list[PlannedSeen] = []
