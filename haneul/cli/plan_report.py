@@ -11,6 +11,7 @@ from haneul.base.units import show_time
 from haneul.chips.estimate import Estimate, show
 from haneul.chips.plan.answer import Plan, milliseconds
 from haneul.chips.plan.curve import plot_text
+from haneul.chips.plan.launch import Launch
 from haneul.chips.plan.options import Option
 from haneul.chips.plan.seen import Seen
 from haneul.cli.show import print_table
@@ -42,21 +43,22 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield "\nMemory of the fullest chip"
     yield from _memory(first)
     yield ""
-    yield from plot_text(plan.curve)
+    yield from plot_text(plan.curve, chosen=first.batch)
     if plan.nearest:
         yield "\nNearest published measurements, among those the model was fitted to"
     for near in plan.nearest:
         yield (
             f"  {near.model} on {near.chips}, {near.isl}/{near.osl}: measured "
-            f"{near.measured:,.4g} {near.what}, this model {near.forecast:,.4g} ({near.error:+.0%})"
+            f"{_plain(near.measured)} {near.what}, this model {_plain(near.forecast)} "
+            f"({near.error:+.0%})"
         )
         yield f"    {near.source}"
     yield from _seen(plan.seen)
-    for line in plan.launch:
-        yield f"\n{line}"
+    for each in plan.launch:
+        yield from _launch(each)
     yield ""
-    for each in plan.assumptions:
-        yield f"assumed: {each}"
+    for said in plan.assumptions:
+        yield f"assumed: {said}"
 
 
 def _seen(rows: Sequence[Seen]) -> Iterator[str]:
@@ -71,6 +73,14 @@ def _seen(rows: Sequence[Seen]) -> Iterator[str]:
             speeds.append(f"{row.prefill:,.3g} tok/s of a prompt")
         yield f"  {row.model} ({row.quantisation}) on {row.chip}, {row.engine}: {', '.join(speeds)}"
         yield f"    measured {row.measured_by}, {row.count} x, {show_time(row.last_us)}"
+
+
+def _launch(launch: Launch) -> Iterator[str]:
+    role = "" if launch.role == "aggregated" else f" for {launch.role}"
+    yield f"\nStart{role}, {launch.copies} x on {launch.chips} chips each"
+    yield f"  {launch.line}"
+    for note in launch.notes:
+        yield f"  note: {note}"
 
 
 def _step(option: Option) -> Iterator[str]:
@@ -115,6 +125,11 @@ def _row(option: Option, why: str) -> tuple[str, ...]:
         power,
         why or "the answer",
     )
+
+
+def _plain(value: float) -> str:
+    """Without an exponent: thousands apart, small ones with three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _brief(estimate: Estimate) -> str:

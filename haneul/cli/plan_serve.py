@@ -40,6 +40,7 @@ from haneul.services.planning.serving import asks_for_this, plan_serving
 @click.option("--acceptance", default=0.0, help="Tokens a step gains by speculation, such as 0.7.")
 @click.option("--precision", default="", help="Of the weights; otherwise as the makers publish.")
 @click.option("--engine", default="vllm", show_default=True, help="vllm, sglang or trtllm.")
+@click.option("--kv-bits", type=click.Choice(["8", "16"]), help="Of the cache's numbers.")
 @click.option("--utilisation", default=1.0, show_default=True, help="Share of hours that sells.")
 @click.option("--assume-like", "is_assumed", is_flag=True, help="Unknown speeds as of a like chip.")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="The curve, drawn.")
@@ -58,6 +59,7 @@ def serve(
     acceptance: float,
     precision: str,
     engine: str,
+    kv_bits: str | None,
     utilisation: float,
     is_assumed: bool,
     svg: Path | None,
@@ -82,6 +84,7 @@ def serve(
         acceptance=acceptance,
         precision=precision,
         engine=engine,
+        kv_bits=None if kv_bits is None else int(kv_bits),
         utilisation=utilisation,
         assume_like=is_assumed,
     )
@@ -104,7 +107,8 @@ def serve(
         module = import_module("haneul.cli.plan_seen")
         found = replace(found, seen=module.near(settings, found, here))
     if svg is not None:
-        svg.write_text(plot_svg(found.curve, title=found.answer), "utf-8")
+        batch = found.choice.options[0].batch
+        svg.write_text(plot_svg(found.curve, title=found.answer, chosen=batch), "utf-8")
     if as_json:
         print_json(found)
         return

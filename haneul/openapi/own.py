@@ -262,6 +262,7 @@ FIELDS: dict[type, dict[str, str]] = {
         "acceptance": "Tokens a step gains by speculation.",
         "precision": "Of the weights; empty: as the makers publish them.",
         "engine": "`vllm`, `sglang` or `trtllm`.",
+        "kv_bits": "Bits of a number of the cache; null: as the engine keeps it.",
         "utilisation": "Share of hours that sells tokens.",
         "assume_like": "Take unknown speeds of a chip from the one it is said to be like.",
     },

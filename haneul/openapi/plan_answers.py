@@ -70,6 +70,7 @@ class PlannedOption(Struct, kw_only=True):
     memory: PlannedMemory
     assumptions: list[str]
     deployments: list[dict[str, Any]]
+    copies: list[int]
 
 
 class PlannedChoice(Struct, kw_only=True):
@@ -112,6 +113,16 @@ class PlannedSeen(Struct, kw_only=True):
     last_us: int
 
 
+class PlannedLaunch(Struct, kw_only=True):
+    """A line that starts an engine, so many times on so many chips each."""
+
+    role: str
+    copies: int
+    chips: int
+    line: str
+    notes: list[str]
+
+
 class PlanShown(Struct, kw_only=True):
     """A plan; the lists after the choice are of its first option."""
 
@@ -121,6 +132,6 @@ class PlanShown(Struct, kw_only=True):
     refused: dict[str, str]
     curve: list[PlannedPoint]
     nearest: list[PlannedNear]
-    launch: list[str]
+    launch: list[PlannedLaunch]
     assumptions: list[str]
     seen: list[PlannedSeen] = []

@@ -10,6 +10,7 @@ from selenium.webdriver.support.ui import Select
 
 from haneul.console.pages import FOLDER
 
+PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
 NAMES = """
 return [...document.querySelectorAll('.plan-form input, .plan-form select')]
   .filter((e) => e.checkVisibility())
@@ -23,8 +24,7 @@ def plan(page):
     page.one("#message")
     page.press('[data-view="plan"]')
     page.one("#plan-model")
-    yield page
-    page.driver.set_window_size(1280, 800)
+    return page
 
 
 def ask(page, model, *, chip="h100", many="", tpot="50"):
@@ -79,11 +79,12 @@ def test_a_field_that_is_wrong_is_named_and_gets_the_focus(plan):
 def test_every_field_has_a_name_and_a_phone_needs_no_sideways_scrolling(plan):
     ask(plan, "Llama-3.1-8B")
     assert plan.driver.execute_script(NAMES) == 0
-    plan.driver.set_window_size(500, 900)
-    wide = plan.driver.execute_script(
-        "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    )
-    assert wide == 0
+    plan.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    try:
+        width = plan.driver.execute_script("return document.documentElement.scrollWidth")
+    finally:
+        plan.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert width == PHONE["width"]
 
 
 def test_every_word_of_the_view_is_there_in_korean():

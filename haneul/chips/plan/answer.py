@@ -13,7 +13,7 @@ from haneul.chips.plan.calibration import Planner
 from haneul.chips.plan.chipfiles import assume_like
 from haneul.chips.plan.choose import Choice, Search, choose, reasons
 from haneul.chips.plan.curve import Point, curve
-from haneul.chips.plan.launch import launch_line
+from haneul.chips.plan.launch import Launch, launches
 from haneul.chips.plan.local import ENGINE, Local, local_curve
 from haneul.chips.plan.most import most
 from haneul.chips.plan.options import Option, Terms
@@ -36,7 +36,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     refused: dict[str, str]  # chips that serve it in no way, and why
     curve: tuple[Point, ...]
     nearest: tuple[Near, ...]
-    launch: tuple[str, ...]
+    launch: tuple[Launch, ...]
     assumptions: tuple[str, ...]
     seen: tuple[Seen, ...] = ()  # of like models in this installation's matrix
 
@@ -89,7 +89,11 @@ def make_plan(
     """
     choice = choose(search, chips, planner=planner, local=local)
     served = {option.chip for option in choice.options}
-    refused = {chip: why for chip, why in reasons(choice.lost).items() if chip not in served}
+    refused = {
+        chip: f"{why}{_alike(chip, chips)}"
+        for chip, why in reasons(choice.lost).items()
+        if chip not in served
+    }
     if not choice.options:
         whys = [f"{chip}, {why}" for chip, why in refused.items()]
         whys += most(search, chips, planner=planner)
@@ -99,7 +103,6 @@ def make_plan(
     called = repository or name
     if local is not None and last.engine == ENGINE:
         called = local.name or called
-    lines = [launch_line(each, load, batch=first.batch, model=called) for each in first.deployments]
     if local is not None and last.engine == ENGINE:
         points = local_curve(local, search.model, load, precision=search.precision)
     else:
@@ -114,13 +117,24 @@ def make_plan(
         refused=refused,
         curve=tuple(points),
         nearest=tuple(nearest(rows, last, load, planner=planner)),
-        launch=tuple(line for line in lines if line is not None),
+        launch=launches(
+            first.deployments, load, copies=first.copies, batch=first.batch, model=called
+        ),
         assumptions=(
             *said,
             *_context(search.model, load),
             *_assumptions(first, priced),
         ),
     )
+
+
+def _alike(name: str, chips: Sequence[Wanted]) -> str:
+    """How a chip of unknown speed can be planned all the same."""
+    for chip, _ in chips:
+        is_unknown = chip.bandwidth_tb_s is None or chip.bf16_tflops is None
+        if chip.name == name and chip.like and is_unknown:
+            return f" With --assume-like it is planned as {chip.like.upper()} is."
+    return ""
 
 
 def answer(option: Option) -> str:

@@ -35,6 +35,7 @@ class Search(Struct, frozen=True, kw_only=True):
     demand: Demand
     precision: str = ""
     engine: str = "vllm"
+    kv_bits: int | None = None  # of a number of the cache; None: as the engine keeps it
     kinds: tuple[str, ...] = ("aggregated", "split")
 
 
@@ -125,6 +126,7 @@ def _aggregated(
         precision=search.precision,
         engine=search.engine,
         count_most=terms.chips_most,
+        kv_bits=search.kv_bits,
     ):
         try:
             options.append(aggregated(deployment, search.demand, terms, planner=planner))
@@ -151,6 +153,7 @@ def _split(
             engine=search.engine,
             role=role,
             count_most=terms.chips_most,
+            kv_bits=search.kv_bits,
         ):
             try:
                 found = predict(deployment, asked, planner=planner)

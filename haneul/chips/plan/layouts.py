@@ -20,6 +20,7 @@ def layouts(
     engine: str = "vllm",
     role: Role = "aggregated",
     count_most: int | None = None,
+    kv_bits: int | None = None,
 ) -> Iterator[Deployment]:
     """Every deployment worth asking about, small ones first; whether it fits is not asked yet.
 
@@ -46,6 +47,7 @@ def layouts(
                 pp=pp,
                 dp=dp,
                 precision=precision or model.native,
+                kv_bits=kv_bits,
                 engine=engine,
                 role=role,
             )

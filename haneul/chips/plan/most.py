@@ -41,7 +41,12 @@ def _best(
     load = replace(search.demand.load, rate=None)
     best: tuple[float, Deployment] | None = None
     for each in layouts(
-        search.model, chip, precision=search.precision, engine=search.engine, count_most=count
+        search.model,
+        chip,
+        precision=search.precision,
+        engine=search.engine,
+        count_most=count,
+        kv_bits=search.kv_bits,
     ):
         try:
             found = predict(each, load, planner=planner)

@@ -62,6 +62,7 @@ class Option(Struct, frozen=True, kw_only=True):
     memory: Memory
     assumptions: tuple[str, ...]
     deployments: tuple[Deployment, ...]  # one, or prefill and decode
+    copies: tuple[int, ...] = (1,)  # of each of them
 
 
 class Lost(Struct, frozen=True):
@@ -134,6 +135,7 @@ def separate(prefill: Pair, decode: Pair, demand: Demand, terms: Terms) -> Optio
         kind="split",
         ttft=found.ttft,
         layout=_split_text(found, prefill[0], decode[0]),
+        copies=(found.prefills, found.decodes),
         assumptions=(*option.assumptions, f"prefill chips are busy {found.busy:.0%} of the time"),
     )
 
@@ -184,6 +186,7 @@ def _option(
         memory=best.memory,
         assumptions=best.assumptions,
         deployments=deployments,
+        copies=(replicas,),
     )
 
 

@@ -131,9 +131,18 @@ function nearestCard(rows) {
   return h("section", { class: "card table" }, h("h2", {}, t("plan_nearest")), tableOf("sums plan-nearest", t("plan_nearest"), heads, body));
 }
 
+/** The lines that start engines, each with how often and what it needs beside it. */
 function launchCard(lines) {
-  const blocks = lines.map((line) =>
-    h("figure", { class: "code" }, h("figcaption", {}, line.split(" ")[0], copyButton(() => line, copying("copy"))), h("pre", { tabindex: "0" }, h("code", {}, line))),
-  );
+  const blocks = lines.map((launch) => {
+    const copies = launch.role === "aggregated" ? "plan_copies" : `plan_copies_${launch.role}`;
+    return h(
+      "div", { class: "stack tight" },
+      h("figure", { class: "code" },
+        h("figcaption", {}, h("span", {}, t(copies, { copies: count(launch.copies), chips: count(launch.chips) })), copyButton(() => launch.line, copying("copy"))),
+        h("pre", { tabindex: "0" }, h("code", {}, launch.line)),
+      ),
+      h("ul", { class: "plan-list hint" }, launch.notes.map((note) => h("li", {}, note))),
+    );
+  });
   return card(t("plan_launch"), blocks);
 }

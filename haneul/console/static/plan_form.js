@@ -14,6 +14,7 @@ export function planForm(known, ask) {
   const amount = number("plan-amount", { min: "0", step: "any", value: "20", "aria-label": t("plan_amount") });
   const engine = choice("plan-engine", known.engines.map((name) => [name, name]));
   const precision = choice("plan-precision", [["", t("plan_native")], ...known.precisions.map((name) => [name, name])]);
+  const cacheBits = choice("plan-kv-bits", [["", t("plan_usual")], ["8", "8"], ["16", "16"]]);
   const assumed = h("input", { id: "plan-assumed", type: "checkbox" });
   const chips = chipRows(known);
   const message = h("p", { class: "message", role: "alert" });
@@ -42,6 +43,7 @@ export function planForm(known, ask) {
         field(t("plan_acceptance"), numbers.acceptance),
         field(t("plan_utilisation"), numbers.utilisation),
         field(t("plan_precision"), h("div", { class: "select" }, precision), "", precision),
+        field(t("plan_kv_bits"), h("div", { class: "select" }, cacheBits), "", cacheBits),
         field(t("plan_engine"), h("div", { class: "select" }, engine), "", engine),
         h("div", { class: "plan-check" }, assumed, h("label", { for: "plan-assumed" }, t("plan_assumed"))),
       ),
@@ -54,6 +56,7 @@ export function planForm(known, ask) {
     for (const [name, input] of Object.entries(numbers)) {
       if (input.value !== "") asked[name] = input.valueAsNumber / (input.dataset.percent ? 100 : 1);
     }
+    if (cacheBits.value) asked.kv_bits = Number(cacheBits.value);
     if (demand.value !== "most") asked[demand.value] = amount.valueAsNumber;
     return asked;
   }

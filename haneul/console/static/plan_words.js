@@ -87,6 +87,11 @@ export const PLAN_ENGLISH = {
   plan_error: "Error",
   plan_source: "Source",
   plan_launch: "Start it",
+  plan_copies: "{copies} × on {chips} chips each",
+  plan_copies_prefill: "prefill: {copies} × on {chips} chips each",
+  plan_copies_decode: "decode: {copies} × on {chips} chips each",
+  plan_kv_bits: "Bits of the cache",
+  plan_usual: "as the engine does",
   plan_assumed_list: "Assumed",
 };
 
@@ -177,5 +182,10 @@ export const PLAN_KOREAN = {
   plan_error: "오차",
   plan_source: "출처",
   plan_launch: "시작 명령",
+  plan_copies: "칩 {chips}개씩 {copies}벌",
+  plan_copies_prefill: "프리필: 칩 {chips}개씩 {copies}벌",
+  plan_copies_decode: "디코드: 칩 {chips}개씩 {copies}벌",
+  plan_kv_bits: "캐시의 비트 수",
+  plan_usual: "엔진이 하는 대로",
   plan_assumed_list: "가정",
 };

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -36,6 +36,7 @@ class Question(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     acceptance: Annotated[float, Meta(ge=0, le=8)] = 0.0
     precision: Text = ""
     engine: Text = "vllm"
+    kv_bits: Literal[8, 16] | None = None  # of a number of the cache; None: the engine's usual
     utilisation: Annotated[float, Meta(gt=0, le=1)] = 1.0
     assume_like: bool = False
 

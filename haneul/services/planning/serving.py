@@ -48,6 +48,7 @@ def plan_serving(
         demand=Demand(load=load, rate=question.rate, users=question.users),
         precision=question.precision,
         engine=question.engine,
+        kv_bits=question.kv_bits,
     )
     names = [each for each in question.chips if not _is_this(each)]
     prices = [each for each in question.prices if not _is_this(each.partition("=")[0])]

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from haneul.base.errors import BadRequest, DeadlineExceeded, ModelNotFound, Overloaded
-from haneul.chips.plan import answer, charging, choose, curve, options, seen, similar, terms
+from haneul.chips.plan import answer, charging, choose, curve, launch, options, seen, similar, terms
 from haneul.openapi import plan_answers as shown
 from haneul.services.planning.named import find, repository_in
 from haneul.services.planning.process import Job, Planners
@@ -30,6 +30,7 @@ JOB = Job(question=QUESTION, cached_share=0.1)
         (similar.Near, shown.PlannedNear),
         (seen.Seen, shown.PlannedSeen),
         (curve.Point, shown.PlannedPoint),
+        (launch.Launch, shown.PlannedLaunch),
     ],
 )
 def test_what_is_described_is_what_a_plan_holds(ours, told):
