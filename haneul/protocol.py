@@ -9,17 +9,16 @@ request costs no timer.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from email.utils import formatdate
-from functools import lru_cache
-from http import HTTPStatus
 from typing import cast
 from urllib.parse import unquote
 
 import httptools
 
+from haneul.base.again import body_at, learn
 from haneul.base.errors import (
     BadRequest,
     HaneulError,
@@ -27,17 +26,18 @@ from haneul.base.errors import (
     Overloaded,
     RequestTimeout,
 )
-from haneul.base.ids import new_id
-from haneul.services.call import Call
+from haneul.services.call import Call, Found
 from haneul.services.dialect import Errors
+from haneul.services.http_lines import PHRASES, date, origin_form, whole
 
 HEAD_MAX_BYTES = 64 << 10
 HEADERS_MAX = 256
 AHEAD_MAX = 16  # requests sent before the first of them is answered
+MISSES_MAX = 8  # heads that are learnt for nothing: then each is another
+NONE: frozenset[bytes] = frozenset()
 UNREAD_MAX_BYTES = 256 << 10  # of a body that nobody has asked for yet
 Answer = Callable[[Call], Awaitable[None]]
 ErrorsOf = Callable[[str], Errors]
-_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 class Connection(asyncio.Protocol):
@@ -64,6 +64,8 @@ class Connection(asyncio.Protocol):
         self._is_paused = self._is_chunked = self._is_stalled = False
         self.is_too_many = False  # of all connections: it is told so and closed
         self.since = time.monotonic()  # it has had no request
+        self._found: Found | None = None  # the last head that can be known again
+        self._misses = 0  # heads that were learnt since one was known
         self._drained: asyncio.Future[None] | None = None
         self.on_drained: Callable[[], None] | None = None
         self._deadline = self.since + self.head_s
@@ -77,7 +79,7 @@ class Connection(asyncio.Protocol):
         if self.is_too_many:
             self._is_refused = True
             error = Overloaded("Too many connections are open.", retry_after_s=5)
-            self._transport.write(_answer(error, self._errors_of("")))
+            self._transport.write(whole(error, self._errors_of("")))
             self._transport.close()
             return
         self._present.add(self)
@@ -89,17 +91,22 @@ class Connection(asyncio.Protocol):
             self._running.hang_up()
         self.resume_writing()
         # What refers back to this connection goes now: cycles would wait for a collection.
-        self._running = self._reading = None
+        self._running = self._reading = self._found = None
         self._late = _nothing
         del self._parser
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
             return
-        if self._is_in_head:
-            self._head_bytes += len(data)
-        elif self._running is None and self._reading is None:
+        is_first = self._running is None and self._reading is None and not self._is_in_head
+        if is_first:
+            found = self._found
+            if found is not None and (start := body_at(found.known, data)) and not self._is_last:
+                self._start_again(found, data, start)
+                return
             self._expect_head(len(data))
+        elif self._is_in_head:
+            self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -109,6 +116,39 @@ class Connection(asyncio.Protocol):
             return
         if self._is_in_head and self._head_bytes > HEAD_MAX_BYTES:
             self._refuse(HeadTooLarge())
+        elif is_first and self._misses < MISSES_MAX:
+            self._learn(data)
+
+    def _learn(self, data: bytes) -> None:
+        """Keeps the head of a request that came in one piece, to know it when it comes again."""
+        call = self._running
+        if call is None or not call.has_body or call.repeated or call.is_old or self._is_last:
+            return
+        self._misses += 1
+        known = learn(data, call.headers, self._count)
+        if known is not None:
+            self._found = call.found = Found(known, call)
+
+    def _start_again(self, found: Found, data: bytes, start: int) -> None:
+        """Begins a request whose head is known and whose body is there."""
+        length, headers = len(data) - start, found.headers
+        if length != found.known.length:
+            headers = {**headers, b"content-length": b"%d" % length}
+        self._deadline, self._misses = math.inf, 0
+        call = Call(
+            self,
+            found.errors,
+            method=found.method,
+            path=found.path,
+            query=found.query,
+            headers=headers,
+            repeated=NONE,
+            is_local=self._is_local,
+            found=found,
+        )
+        call.take(data[start:])
+        call.whole()
+        self._start(call)
 
     def pause_writing(self) -> None:
         self._is_stalled = True
@@ -142,7 +182,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
-        self._deadline = float("inf")
+        self._deadline = math.inf
         if self._size + len(self._url) > HEAD_MAX_BYTES or self._count > HEADERS_MAX:
             self._refuse(HeadTooLarge())
         if self._is_refused:
@@ -153,7 +193,7 @@ class Connection(asyncio.Protocol):
             self._refuse(BadRequest("That is not an HTTP request."))
             return
         if not target.startswith(b"/"):
-            target = _origin_form(target)
+            target = origin_form(target)
         path = target.decode()
         path = unquote(path) if "%" in path else path
         self._reading = call = Call(
@@ -223,8 +263,8 @@ class Connection(asyncio.Protocol):
         ending = b"connection: close\r\n\r\n" if self._is_last else b"\r\n"
         return b"HTTP/1.1 %d %b\r\n%b%b%b%b" % (
             status,
-            _PHRASES.get(status, b"Answer"),
-            _date(int(time.time())),
+            PHRASES.get(status, b"Answer"),
+            date(int(time.time())),
             head,
             framing,
             ending,
@@ -311,7 +351,7 @@ class Connection(asyncio.Protocol):
     def check(self, now: float) -> None:
         """Does what is due."""
         if now > self._deadline:
-            self._deadline = float("inf")
+            self._deadline = math.inf
             self._late()
 
     def _expect(self, within_s: float, late: Callable[[], None]) -> None:
@@ -353,38 +393,10 @@ class Connection(asyncio.Protocol):
         if self._running is not None:
             self._transport.close()
             return
-        self._transport.write(_answer(error, self._errors_of("")))
+        self._transport.write(whole(error, self._errors_of("")))
         self._transport.write_eof()
         self._expect(self.linger_s, self.abort)
 
 
 def _nothing() -> None:
     """Nothing is due at a connection that is gone."""
-
-
-def _origin_form(target: bytes) -> bytes:
-    """The path of a target that names its host too; what has none stays as it is."""
-    scheme, slashes, rest = target.partition(b"://")
-    if not slashes or scheme.lower() not in (b"http", b"https"):
-        return target
-    return b"/" + rest.partition(b"/")[2]
-
-
-def _answer(error: HaneulError, errors: Errors) -> bytes:
-    """A whole HTTP answer, for where there is no request to answer."""
-    request_id = new_id("req")
-    body = errors.body(error, request_id)
-    wait = f"retry-after: {error.retry_after_s:.0f}\r\n" if error.retry_after_s else ""
-    head = (
-        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
-        f"content-type: application/json\r\n"
-        f"content-length: {len(body)}\r\n"
-        f"x-request-id: {request_id}\r\n"
-        f"{wait}connection: close\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-@lru_cache(maxsize=2)
-def _date(second: int) -> bytes:
-    return b"date: %b\r\n" % formatdate(second, usegmt=True).encode()

@@ -26,30 +26,32 @@ class Server:
         self._dialects = dialects
         self._only_loopback = gateway.config.host in LOOPBACK
 
-    async def __call__(self, call: Call) -> None:
-        await self._gateway.guard(call, self._answer)
+    def __call__(self, call: Call) -> Awaitable[None]:
+        return self._gateway.guard(call, self._answer)
 
     def errors(self, path: str) -> Errors:
         """How the clients of an address are told what failed."""
         return self._dialects.errors(path)
 
-    async def _answer(self, call: Call) -> None:
-        self._check_host(call)
+    def _answer(self, call: Call) -> Awaitable[None]:
+        if self._only_loopback and not call.is_local:
+            # A name that is not loopback's is DNS rebinding.
+            check_loopback(call.headers.get(b"host", b""))
+        dialect = self._dialects.at.get(call.path)
+        if dialect is not None and call.method == "POST":
+            return self._gateway.serve(call, dialect)
+        return self._other(call, is_dialect=dialect is not None)
+
+    async def _other(self, call: Call, *, is_dialect: bool) -> None:
+        """Every request that no engine is asked for."""
         try:
-            await self._dispatch(call)
+            if is_dialect:
+                raise MethodNotAllowed(f"{call.path} takes POST.")
+            await self._handler(call.path, call.method)(call)
         except MethodNotAllowed:
             allowed = methods_at(call.path) or ["GET", "HEAD"]  # the page's files
             call.extra_headers.append((b"allow", ", ".join(allowed).encode()))
             raise
-
-    async def _dispatch(self, call: Call) -> None:
-        path, method = call.path, call.method
-        if (dialect := self._dialects.at.get(path)) is not None:
-            if method != "POST":
-                raise MethodNotAllowed(f"{path} takes POST.")
-            await self._gateway.serve(call, dialect)
-            return
-        await self._handler(path, method)(call)
 
     def _handler(self, path: str, method: str) -> Handler:
         """The handler of an address; one that ends in '/' takes everything below it."""
@@ -60,11 +62,6 @@ class Server:
         if handler is None:
             raise MethodNotAllowed(f"{path} takes {', '.join(sorted(methods))}.")
         return handler
-
-    def _check_host(self, call: Call) -> None:
-        """On loopback only loopback names are answered: a foreign name is DNS rebinding."""
-        if self._only_loopback and not call.is_local:
-            check_loopback(call.headers.get(b"host", b""))
 
 
 def _below(path: str, routes: dict[str, dict[str, Handler]]) -> str:

@@ -17,8 +17,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import lru_cache
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self, cast
+from typing import NamedTuple, Protocol, Self, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -148,13 +149,10 @@ class Connection(asyncio.Protocol):
             raise Disconnected()
         self.transport.write(data)
 
-    async def wait(self) -> None:
-        """Returns when anything has changed since; raises what ended the connection."""
+    def changed(self) -> asyncio.Future[None]:
+        """Is done when anything has changed since."""
         self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def take(self) -> bytes:
         """Everything unread, in one piece."""
@@ -177,7 +175,7 @@ class Connection(asyncio.Protocol):
         try:
             self._pour(sink)
             while not (self.complete and not self.body) and self.error is None:
-                await self.wait()
+                await self.changed()
         finally:
             self._sink = reader.on_drained = None
         if self.error is not None:
@@ -216,9 +214,12 @@ class Connection(asyncio.Protocol):
 class Reply:
     """The head of an answer, and its body as it arrives."""
 
-    def __init__(self, connection: Connection, release: Any) -> None:
+    def __init__(
+        self, connection: Connection, client: Client | None = None, to: Address | None = None
+    ) -> None:
         self._connection = connection
-        self._release = release
+        self._client = client  # which keeps the connection for others; without one it is closed
+        self._to = to
         self._is_released = False  # from then on the connection may carry another's answer
         self.status = connection.status
         self.headers = connection.headers
@@ -235,7 +236,7 @@ class Reply:
             elif connection.error is not None:
                 raise connection.error
             else:
-                await connection.wait()
+                await connection.changed()
 
     async def pump(self, take: Callable[[bytes], None], reader: Reader) -> None:
         """Gives every piece of the body to `take` as it comes, no faster than it is read."""
@@ -245,16 +246,23 @@ class Reply:
     def _give_back(self) -> None:
         if not self._is_released:
             self._is_released = True
-            self._release(self._connection)
+            if self._client is None or self._to is None:
+                self._connection.abort()
+            else:
+                self._client.keep(self._to, self._connection)
 
     async def read(self, limit_bytes: int = 64 << 20) -> bytes:
         """The whole body. Raises EngineFailed beyond the limit."""
         connection, parts, size = self._connection, [], 0
+        if connection.complete and len(connection.body) == 1 and connection.unread <= limit_bytes:
+            data = connection.take()
+            self._give_back()
+            return data
         while connection.body or not connection.complete:  # a generator would cost as much again
             if not connection.body:
                 if connection.error is not None:
                     raise connection.error
-                await connection.wait()
+                await connection.changed()
                 continue
             parts.append(connection.take())
             size += len(parts[-1])
@@ -305,11 +313,13 @@ class Client:
         head = _head(to, method, path, len(body), headers or {})
         is_new = False
         while True:
-            connection, is_new = await self._connect(to, is_new=is_new)
+            connection = None if is_new else self._kept(to)
+            if connection is None:
+                connection, is_new = await self._connect(to), True
             try:
                 connection.write(head + body)
                 while not connection.got_head and connection.error is None:
-                    await connection.wait()
+                    await connection.changed()
             except Disconnected:
                 if is_new:
                     raise
@@ -318,19 +328,23 @@ class Client:
                 connection.abort()
                 raise
             if connection.got_head:
-                return Reply(connection, lambda done: self._keep(to, done))
+                return Reply(connection, self, to)
             assert connection.error is not None
             if is_new or connection.got_any:
                 raise connection.error
             is_new = True
 
-    async def _connect(self, to: Address, *, is_new: bool) -> tuple[Connection, bool]:
-        """A connection, kept or new, and which of the two it is."""
-        idle = self._idle.get(to, [])
-        while idle and not is_new:
+    def _kept(self, to: Address) -> Connection | None:
+        """A connection that is open and idle."""
+        idle = self._idle.get(to)
+        while idle:
             connection = idle.pop()
             if not connection.closed:
-                return connection, False
+                return connection
+        return None
+
+    async def _connect(self, to: Address) -> Connection:
+        """A new one. Raises EngineUnavailable."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):
@@ -340,10 +354,12 @@ class Client:
                     _, made = await loop.create_connection(Connection, to.host, to.port)
         except (OSError, TimeoutError) as cause:
             raise EngineUnavailable("The engine cannot be reached.", retry_after_s=2) from cause
-        return made, True
+        return made
 
-    def _keep(self, to: Address, connection: Connection) -> None:
-        idle = self._idle.setdefault(to, [])
+    def keep(self, to: Address, connection: Connection) -> None:
+        """Takes a connection back whose answer was read to its end."""
+        if (idle := self._idle.get(to)) is None:
+            idle = self._idle[to] = []
         if connection.keep_alive and not connection.closed and len(idle) < self._idle_max:
             idle.append(connection)
         else:
@@ -361,10 +377,17 @@ class Client:
 
 
 def _head(to: Address, method: str, path: str, length: int, headers: Mapping[str, str]) -> bytes:
-    lines = [f"{method} {to.prefix}{path} HTTP/1.1", f"host: {to.host}"]
+    head = _beginning(to, method, path)
     if length or method == "POST":
-        lines.append(f"content-length: {length}")
+        head += b"content-length: %d\r\n" % length
         if "content-type" not in headers:
-            lines.append("content-type: application/json")
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+            head += b"content-type: application/json\r\n"
+    for name, value in headers.items():
+        head += f"{name}: {value}\r\n".encode("latin-1")
+    return head + b"\r\n"
+
+
+@lru_cache(maxsize=256)
+def _beginning(to: Address, method: str, path: str) -> bytes:
+    """The lines that all requests to an address have in common."""
+    return f"{method} {to.prefix}{path} HTTP/1.1\r\nhost: {to.host}\r\n".encode("latin-1")

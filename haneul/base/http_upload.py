@@ -77,7 +77,7 @@ async def upload(
     sending = asyncio.create_task(connection.send(pieces, is_chunked=length is None), name="upload")
     try:
         while not connection.got_head and connection.error is None:
-            await connection.wait()
+            await connection.changed()
     except BaseException:
         connection.abort()
         raise
@@ -87,4 +87,4 @@ async def upload(
     if not connection.got_head:
         assert connection.error is not None
         raise connection.error
-    return Reply(connection, lambda done: done.abort())
+    return Reply(connection)

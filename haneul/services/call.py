@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Set
+from typing import Any, Protocol
 
+from haneul.base.again import Known
 from haneul.base.errors import (
     BadRequest,
     DeadlineExceeded,
@@ -49,6 +50,19 @@ class Line(Protocol):
     def abort(self) -> None: ...
 
 
+class Found:
+    """A head that comes again over its connection, and what the gateway has made of it."""
+
+    __slots__ = ("asker", "errors", "headers", "known", "method", "path", "query")
+
+    def __init__(self, known: Known, call: Call) -> None:
+        self.known = known
+        self.errors = call.errors
+        self.method, self.path, self.query = call.method, call.path, call.query
+        self.headers = call.headers
+        self.asker: Any = None  # see services.asker
+
+
 class Call:
     """One exchange."""
 
@@ -61,9 +75,10 @@ class Call:
         path: str,
         query: str,
         headers: Mapping[bytes, bytes],
-        repeated: set[bytes],
+        repeated: Set[bytes],
         is_local: bool,
         is_old: bool = False,
+        found: Found | None = None,
     ) -> None:
         self.id = new_id("req")
         self._received = Moment()
@@ -76,6 +91,7 @@ class Call:
         self.repeated = repeated  # names that came more than once
         self.is_local = is_local  # over the Unix socket, whose file only its owner can open
         self.is_old = is_old  # HTTP/1.0
+        self.found = found  # what was made of a head that comes again; None for one not known
         self.key: Key | None = None  # of a call that the cloud makes itself for one
         self.has_begun = False  # the head of the answer is out
         self.is_answered = False  # and all of its body
@@ -208,6 +224,12 @@ class Call:
             await self._wait_for_body()
         if self._size > max_bytes:
             raise TooLarge(f"The request body is larger than {max_bytes} bytes.")
+        return self._body[0] if len(self._body) == 1 else b"".join(self._body)
+
+    def body_at_hand(self, max_bytes: int) -> bytes | None:
+        """The body, where all of it is there and nothing is to be said against it."""
+        if not self._is_whole or self._size > max_bytes or b"content-encoding" in self.headers:
+            return None
         return self._body[0] if len(self._body) == 1 else b"".join(self._body)
 
     async def pieces(self, *, max_bytes: int, within_s: float) -> AsyncIterator[bytes]:

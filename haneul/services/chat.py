@@ -18,7 +18,6 @@ from haneul.base.errors import (
     EngineFailed,
     EngineUnavailable,
     HaneulError,
-    NotAuthenticated,
     Overloaded,
     RateLimited,
     Unavailable,
@@ -28,15 +27,16 @@ from haneul.services import openai
 from haneul.services.accounts import Accounts
 from haneul.services.arrivals import Arrivals
 from haneul.services.ask import Ask
+from haneul.services.asker import Askers
 from haneul.services.bill import Bill, Biller
 from haneul.services.cache.answers import HEADER as KEPT_ANSWERS
 from haneul.services.call import JSON, Call, Calls
 from haneul.services.choice import CACHE, FALLBACK
 from haneul.services.customs import Customs, Way
 from haneul.services.dialect import Dialect
-from haneul.services.heads import APP, key_text, tell_limits, terms_of
-from haneul.services.keyring import Keyring, from_app, require
-from haneul.services.keys import LOCAL, Key
+from haneul.services.heads import tell_limits
+from haneul.services.keyring import Keyring, require
+from haneul.services.keys import Key
 from haneul.services.leaders import Led, Turn
 from haneul.services.promise import check, line, promised, within_s
 from haneul.services.refusal import engine_error
@@ -89,6 +89,7 @@ class Gateway:
         self.accounts = accounts
         self.targets = targets
         self.biller = biller
+        self.askers = Askers(keyring, sessions, accounts, biller.metrics)
         self.calls = calls
         self.replays = replays
         self.customs = customs
@@ -134,13 +135,14 @@ class Gateway:
             raise Overloaded("The ledger cannot be written at the moment.", retry_after_s=10)
         if self.biller.flights.is_short:
             await self.biller.room()
-        key = from_app(await self.who(call), call.headers.get(APP))
-        account = await self.accounts.of(key)
+        asker = self.askers.at_hand(call) or await self.askers.of(call)
+        key, account = asker.key, asker.account
         ask: Ask | None = None
         try:
-            require(key, "infer")
-            terms = terms_of(call, key)
-            data = await self.body(call, key)
+            terms = asker.terms(call)
+            data = call.body_at_hand(self.config.body_max_bytes)
+            if data is None:
+                data = await self.body(call, key)
             if self.running >= self.config.in_flight_max:
                 raise Overloaded("Too many requests are in flight.", retry_after_s=2)
             ask = await dialect.open(key, data)
@@ -174,17 +176,7 @@ class Gateway:
 
     async def who(self, call: Call) -> Key:
         """The key of a call: bearer, x-api-key or the page's cookie; one policy for all."""
-        if call.key is not None:
-            return call.key
-        if call.is_local:
-            return LOCAL
-        try:
-            if (text := key_text(call)) is not None:
-                return await self.keyring.verify(text)
-            return await self.keyring.verify(self.sessions.key_text(call.headers))
-        except NotAuthenticated as error:
-            self.biller.metrics.rejected[error.code] += 1
-            raise
+        return await self.askers.who(call)
 
     async def _relay(self, request: Request) -> None:
         """Tries the targets in order until one gives its first byte."""

@@ -18,6 +18,7 @@ import msgspec
 
 from haneul.base.errors import HaneulError, NotAllowed, NotAuthenticated
 from haneul.base.log import logger
+from haneul.base.units import MILLION, now_us
 from haneul.services import standing
 from haneul.services.budgets import check_app
 from haneul.services.keys import Key, matches, split
@@ -30,6 +31,25 @@ REMEMBERED_MAX = 10_000
 log = logger("keyring")
 
 
+class Seen:
+    """A key that was seen lately."""
+
+    __slots__ = ("at", "key", "until")
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.at = self.until = -math.inf
+
+    def is_now(self, key: Key, at: float) -> None:
+        """Its row said so at that time; it is as good as new `until` a request looks closer."""
+        if self.key != key:  # else what was made of it stands
+            self.key = key
+        self.at = at
+        self.until = at + RENEW_S if key.revoked_us is None else at
+        if key.expires_us is not None:
+            self.until = min(self.until, at + (key.expires_us - now_us()) / MILLION)
+
+
 class Keyring:
     """The keys seen lately."""
 
@@ -38,51 +58,61 @@ class Keyring:
     ) -> None:
         self._database = database
         self._pepper = pepper
-        self._clock = clock
-        self._seen: OrderedDict[bytes, tuple[float, Key]] = OrderedDict()
+        self.clock = clock
+        self._seen: OrderedDict[bytes, Seen] = OrderedDict()
         self._renewing: dict[bytes, asyncio.Task[None]] = {}
 
     async def verify(self, text: str) -> Key:
         """The live key of that text. Raises NotAuthenticated, saying which of all reasons."""
+        return (await self.look(text)).key
+
+    async def look(self, text: str) -> Seen:
+        """The same, and how long it is good without another look."""
         mark = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
         seen = self._seen.get(mark)
-        age_s = math.inf if seen is None else self._clock() - seen[0]
-        if seen is not None and age_s <= FRESH_S:
-            key = seen[1]
-            if age_s > RENEW_S and mark not in self._renewing:
-                renewing = asyncio.create_task(self._renew(mark, text), name="key")
-                self._renewing[mark] = renewing
-        else:
-            key = await self._freshly(mark, text)
+        age_s = math.inf if seen is None else self.clock() - seen.at
+        if seen is None or age_s > FRESH_S:
+            seen = await self._freshly(mark, text)
+        elif age_s > RENEW_S and mark not in self._renewing:
+            self._renewing[mark] = asyncio.create_task(self._renew(mark, text), name="key")
+        key = seen.key
         if not key.is_live:
             reason = "revoked" if key.revoked_us is not None else "expired"
             raise NotAuthenticated(f"The API key '{key.name}' is {reason}.")
-        return key
+        return seen
 
-    async def _freshly(self, mark: bytes, text: str) -> Key:
+    async def _freshly(self, mark: bytes, text: str) -> Seen:
         """Reads the key's row; those who come meanwhile go by what was known."""
         if (seen := self._seen.get(mark)) is not None:
-            self._seen[mark] = (self._clock(), seen[1])
+            seen.is_now(seen.key, self.clock())
         try:
             key = await self._look_up(text)
         except NotAuthenticated:
-            self._seen.pop(mark, None)
+            self._forget(mark)
             raise
-        self._seen[mark] = (self._clock(), key)
+        if (seen := self._seen.get(mark)) is None:
+            seen = self._seen[mark] = Seen(key)
+        seen.is_now(key, self.clock())
         self._seen.move_to_end(mark)
         if len(self._seen) > REMEMBERED_MAX:
             self._seen.popitem(last=False)
-        return key
+        return seen
+
+    def _forget(self, mark: bytes) -> None:
+        """The key is not known any more, to those who hold it either."""
+        if (seen := self._seen.pop(mark, None)) is not None:
+            seen.at = seen.until = -math.inf
 
     async def _renew(self, mark: bytes, text: str) -> None:
         """Reads a row before it has to be; whoever needs it then is told what cannot be read."""
         try:
             await asyncio.sleep(AFTER_S)
-            began = self._clock()
+            began = self.clock()
             key = await self._look_up(text)
-            self._seen[mark] = (began, key)
+            if (seen := self._seen.get(mark)) is not None:
+                seen.is_now(key, began)
         except NotAuthenticated:
-            self._seen.pop(mark, None)
+            self._forget(mark)
         except HaneulError as error:
             log.warning("key_not_read", reason=error.message)
         finally:

@@ -6,10 +6,10 @@ Reply.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from haneul.base import http
 from haneul.base.errors import CommandError
@@ -67,11 +67,11 @@ class PlainTransport:
         self._to = to
         self._headers = headers or {}
 
-    async def send(
+    def send(
         self, method: str, path: str, *, body: bytes = b"", headers: Headers = NO_HEADERS
-    ) -> Reply:
-        all_headers = {**self._headers, **headers}
-        return await self._client.send(self._to, method, path, body=body, headers=all_headers)
+    ) -> Coroutine[Any, Any, Reply]:
+        all_headers = {**self._headers, **headers} if headers else self._headers
+        return self._client.send(self._to, method, path, body=body, headers=all_headers)
 
     def without_key(self, data: bytes) -> bytes:
         return without_key(data, self._headers)

@@ -18,7 +18,8 @@ from haneul.listener import Listener
 from haneul.openapi.document import document
 from haneul.protocol import Connection
 from haneul.server import Server
-from haneul.services import dialects
+from haneul.services import dialects, keys
+from haneul.services.keyring import FRESH_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -444,3 +445,52 @@ async def test_the_description_lists_every_address_and_nothing_else(cloud):
     assert answer.json()["openapi"] == "3.1.0"
     schemas = answer.json()["components"]["schemas"]
     assert {"ChatRequest", "CompletionRequest", "EmbeddingRequest", "Error"} <= schemas.keys()
+
+
+def completion(model, secret, text):
+    body = json.dumps({"model": model, "prompt": text, "max_tokens": 2}).encode()
+    return post("/v1/completions", body, secret=secret)
+
+
+async def test_a_head_that_comes_again_is_answered_as_if_it_were_new(cloud, key, connect):
+    engine, other = await cloud.add_engine(), await cloud.make_key()
+    plain, model = await connect(cloud.cloud.port), engine.models[0]
+    ids = set()
+    for text in ("a", "a", "bb", "c" * 200, "a"):
+        await plain.send(completion(model, key.secret, text))
+        status, headers, _ = await plain.answer()
+        assert status == 200
+        ids.add(headers["x-request-id"])
+    assert len(ids) == 5, "each is a request of its own"
+    await plain.send(completion(model, other.secret, "a"))
+    _, headers, _ = await plain.answer()
+    assert (await cloud.row(headers["x-request-id"])).key_id == other.key.id
+    await plain.send(completion(model, other.secret[:-1] + "!", "a"))
+    assert (await plain.answer())[0] == 401
+
+
+async def test_a_known_head_may_come_in_pieces_and_before_its_turn(cloud, key, connect):
+    engine = await cloud.add_engine(delay_s=0.02)
+    plain = await connect(cloud.cloud.port)
+    one = completion(engine.models[0], key.secret, "a")
+    for pieces in ([one], [one], [one + one[:70], one[70:]], [one[:-3], one[-3:]], [one, one]):
+        for piece in pieces:
+            await plain.send(piece)
+            await asyncio.sleep(0.01)
+        for _ in range(len(b"".join(pieces)) // len(one)):
+            assert (await plain.answer())[0] == 200
+    assert len(await cloud.rows(key.key.id)) == 7
+
+
+async def test_a_key_that_is_revoked_is_refused_within_its_second_on_a_known_head(cloud, connect):
+    engine, key = await cloud.add_engine(), await cloud.make_key()
+    plain = await connect(cloud.cloud.port)
+    request = completion(engine.models[0], key.secret, "a")
+    for _ in range(2):
+        await plain.send(request)
+        assert (await plain.answer())[0] == 200
+    name = key.key.name
+    await cloud.cloud.database.call(lambda store: keys.revoke(store, name, actor="test"))
+    await asyncio.sleep(FRESH_S + 0.1)
+    await plain.send(request)
+    assert (await plain.answer())[0] == 401
