@@ -31,7 +31,7 @@ TTFT = (
     Part(shared=("model", "kind"), spread=0.2, reach=1.5),
     Part(shared=("chip", "model", "kind"), spread=0.3, reach=1.5),
 )
-NOISE = 0.25
+NOISE = 0.3
 
 
 def calibrate(rows: Sequence[Row], *, dated: str) -> Calibration:

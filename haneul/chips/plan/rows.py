@@ -22,6 +22,7 @@ WIDE_CHIPS = 16  # above which a recorded tensor-parallel degree is a rack
 CHATS_LONGEST = 4.0  # of ShareGPT's answers over their mean
 USERS = re.compile(r"_c(\d+)_tp")  # in the name of a row: users of all its chips
 BURST_LEAST = 16  # requests; fewer are a limit on how many run at once (means show more were run)
+VLLM_LARGE_GB = 70
 MAX_BATCH = 4096  # sequences that a replica of TensorRT-LLM's offline tables takes
 PARTS = re.compile(r"(?<![A-Za-z-])(TP|EP|PP|DEP|DP)(\d+)", re.IGNORECASE)
 MIXTURE = re.compile(r"MoE-TP(\d+) EP(\d+)", re.IGNORECASE)
@@ -135,11 +136,23 @@ def _row(
         notes=notes,
         deployment=deployment,
         load=load,
-        batch_most=MAX_BATCH * dp,
+        batch_most=_taken_most(deployment),
         tokens_per_s=_throughput(facts, count),
         ttft_s=ttft_ms / 1e3 if ttft_ms else None,
         tpot_s=tpot_ms / 1e3 if tpot_ms else None,
     )
+
+
+def _taken_most(deployment: Deployment) -> int:
+    """Sequences that the engine of a row takes at once: all tables keep its default.
+
+    vLLM takes 1,024 on servers' chips since Hopper and 256 elsewhere (its EngineArgs).
+    """
+    if not deployment.engine.lower().startswith("vllm"):
+        return MAX_BATCH * deployment.dp
+    chip = deployment.chip
+    is_large = (chip.memory_gb or 0) >= VLLM_LARGE_GB and chip.generation != "ampere"
+    return (1024 if is_large else 256) * deployment.dp
 
 
 def _model(facts: dict[str, str], models: Mapping[str, PlanModel]) -> PlanModel:
