@@ -22,6 +22,7 @@ from haneul.services.scored.deployments import Here
 from haneul.services.scored.measured import Day, Row
 from haneul.services.scored.probing import Probed, Prober
 from haneul.services.scored.recalibrate import Figure, Recalibrated, recalibrate
+from haneul.services.steady import keep
 
 DECISIONS = {
     "taken": "taken",
@@ -125,15 +126,15 @@ def calibrate_here(*, measures: bool, is_busy: bool, as_json: bool) -> None:
             "a cloud runs on this home: it measures each model by itself at a quiet moment"
         )
     store, machine = database(settings), this_machine(settings)
+    chip = store.run(keep, machine.chip)
     probed: list[Probed] = []
     if measures:
-        known = store.run(learned, machine.chip, settings)
-        hour = hour_cost(machine.fleet, machine.chip)
+        hour = hour_cost(machine.fleet, chip)
         if hour is None:
-            raise CommandError(f"the fleet file has no price for the chip {machine.chip.id}")
-        here = Here(machine.chip, known, machine.fleet, hour)
+            raise CommandError(f"the fleet file has no price for the chip {chip.id}")
+        here = Here(chip, store.run(learned, chip, settings), machine.fleet, hour)
         probed = asyncio.run(Prober(settings, store, here, is_quiet_needed=not is_busy).run())
-    found = store.run(recalibrate, machine.chip, settings, actor())
+    found = store.run(recalibrate, chip, settings, actor())
     if as_json:
         print_json({"measured": probed, "result": found})
         return

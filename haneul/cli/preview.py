@@ -30,6 +30,7 @@ from haneul.models.sources.offer import LeftOut, Listed
 from haneul.services import outlook
 from haneul.services.appraisal import corrections
 from haneul.services.outlook import Alternative, Machine, Outlook
+from haneul.services.steady import steady
 from haneul.store import models as queries
 from haneul.store.revisions import RevisionRow
 
@@ -103,8 +104,9 @@ def _machine(settings: Config) -> Machine:
     machine = outlook.this_machine(settings)
     if not settings.home.exists():
         return machine
-    known = database(settings).run(corrections, machine.chip, settings)
-    return replace(machine, corrections=known)
+    store = database(settings)
+    chip = store.run(steady, machine.chip)
+    return replace(machine, chip=chip, corrections=store.run(corrections, chip, settings))
 
 
 def _seen(found: Preview, machine: Machine) -> Look:

@@ -30,6 +30,7 @@ from haneul.services.observed import observed
 from haneul.services.outlook import Machine
 from haneul.services.replica import READY
 from haneul.services.specs import slots_of
+from haneul.services.steady import keep
 from haneul.services.targets import Target, Targets
 from haneul.services.tariff import THOUSANDTHS, Forecast
 from haneul.store import deployments as deployment_queries
@@ -77,7 +78,7 @@ class Appraiser:
 
         `chip` is the same as before, with all that is to be known of it.
         """
-        self.chip = chip
+        self.chip = await self._database.call(keep, chip)
         self.learned = await self._database.call(learned, self.chip, self._config)
         self._watcher = asyncio.create_task(self._watch(), name="appraisal")
         self._is_open.set()

@@ -80,3 +80,17 @@ def newest(
         .limit(1)
     )
     return one_row(connection, statement, MeasurementRow)
+
+
+def newest_of_chip(
+    connection: Connection, *, chip: str, kind: str, most: int
+) -> list[MeasurementRow]:
+    """The newest of a kind that is the chip's own and no model's, newest first."""
+    column = schema.measurement.c
+    statement = (
+        select(schema.measurement)
+        .where(column.digest == "", column.chip == chip, column.kind == kind)
+        .order_by(column.created_us.desc())
+        .limit(most)
+    )
+    return all_rows(connection, statement, MeasurementRow)
