@@ -61,7 +61,8 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._is_refused = False
         self._is_last = False  # no request is taken after the running one
-        self._is_paused = self._is_chunked = self._is_stalled = False
+        self._is_paused = self._is_chunked = False
+        self.is_stalled = False  # the client has to take something before more is written
         self.is_too_many = False  # of all connections: it is told so and closed
         self.since = time.monotonic()  # it has had no request
         self._found: Found | None = None  # the last head that can be known again
@@ -151,10 +152,10 @@ class Connection(asyncio.Protocol):
         self._start(call)
 
     def pause_writing(self) -> None:
-        self._is_stalled = True
+        self.is_stalled = True
 
     def resume_writing(self) -> None:
-        self._is_stalled = False
+        self.is_stalled = False
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         if self.on_drained is not None:
@@ -277,14 +278,13 @@ class Connection(asyncio.Protocol):
             data += b"0\r\n\r\n" if is_last else b""
         self._transport.write(head + data if head else data)
 
-    @property
-    def is_stalled(self) -> bool:
-        """Whether the client has to take something before more is written."""
-        return self._is_stalled
+    def chunks(self) -> Callable[[bytes], None] | None:
+        """What takes whole chunks of the answer that has begun; None where those are not sent."""
+        return self._transport.write if self._is_chunked else None
 
     async def drained(self) -> None:
         """Returns when the client has taken enough."""
-        if self._is_stalled:
+        if self.is_stalled:
             self._drained = self._loop.create_future()
             await self._drained
 

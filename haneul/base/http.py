@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from haneul.base.chunked import END, whole_chunks
 from haneul.base.errors import BadRequest, EngineFailed, EngineUnavailable
 
 HIGH_WATER_BYTES = 256 << 10
@@ -68,6 +69,10 @@ class Disconnected(EngineUnavailable):
         super().__init__(retry_after_s=2)
 
 
+Sink = Callable[[bytes], None]
+Shortcut = Callable[[bytes], bool]  # takes bytes that are one whole chunk, frame and all; or not
+
+
 class Reader(Protocol):
     """Who a body goes to, and whether it has to take something before more comes."""
 
@@ -93,9 +98,11 @@ class Connection(asyncio.Protocol):
         self.body: deque[bytes] = deque()
         self.unread = 0
         self.got_any = self.got_head = self.complete = self.paused = False
+        self._is_between = False  # the parser has whole chunks, and nothing of the next
         self.keep_alive = True
         self.error: Exception | None = None
-        self._sink: Callable[[bytes], None] | None = None
+        self._sink: Sink | None = None
+        self._shortcut: Shortcut | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     # asyncio.Protocol
@@ -104,15 +111,29 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.got_any = True
+        sink = self._sink
+        if self._is_between:
+            take = self._shortcut
+            if take is not None and not (self.body or self._reader.is_stalled) and take(data):
+                return
+            body, end = whole_chunks(data)
+            if body:
+                self.on_body(body)
+            data = data[end:]
+        if data:
+            self._parse(data)
+        if sink is None:
+            self._wake()
+        else:
+            self._pour(sink)
+
+    def _parse(self, data: bytes) -> None:
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError as cause:
             self.error = EngineFailed(f"The engine does not speak HTTP: {cause}")
             self.abort()
-        if self._sink is None:
-            self._wake()
-        else:
-            self._pour(self._sink)
+        self._is_between = self._is_between and not self.complete and data.endswith(END)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
@@ -137,6 +158,12 @@ class Connection(asyncio.Protocol):
         if self.unread > HIGH_WATER_BYTES and not self.paused and self.transport:
             self.paused = True
             self.transport.pause_reading()
+
+    def on_chunk_header(self) -> None:
+        self._is_between = False
+
+    def on_chunk_complete(self) -> None:
+        self._is_between = True
 
     def on_message_complete(self) -> None:
         self.complete = True
@@ -164,24 +191,23 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
         return data
 
-    async def pump(self, sink: Callable[[bytes], None], reader: Reader) -> None:
+    async def pump(self, sink: Sink, reader: Reader, shortcut: Shortcut | None) -> None:
         """Pours the body into `sink` from the connection's own callbacks until it has ended.
 
         What the sink raises ends the connection, and is raised here.
         """
-        self._reader = reader
+        self._reader, self._sink, self._shortcut = reader, sink, shortcut
         reader.on_drained = self._go_on
-        self._sink = sink
         try:
             self._pour(sink)
             while not (self.complete and not self.body) and self.error is None:
                 await self.changed()
         finally:
-            self._sink = reader.on_drained = None
+            self._sink = self._shortcut = reader.on_drained = None
         if self.error is not None:
             raise self.error
 
-    def _pour(self, sink: Callable[[bytes], None]) -> None:
+    def _pour(self, sink: Sink) -> None:
         """Gives on what is there, unless the reader is to be waited for."""
         try:
             if self.body and not self._reader.is_stalled:
@@ -238,9 +264,12 @@ class Reply:
             else:
                 await connection.changed()
 
-    async def pump(self, take: Callable[[bytes], None], reader: Reader) -> None:
-        """Gives every piece of the body to `take` as it comes, no faster than it is read."""
-        await self._connection.pump(take, reader)
+    async def pump(self, take: Sink, reader: Reader, shortcut: Shortcut | None = None) -> None:
+        """Gives every piece of the body to `take` as it comes, no faster than it is read.
+
+        What follows whole chunks is offered to the shortcut first, as it came.
+        """
+        await self._connection.pump(take, reader, shortcut)
         self._give_back()
 
     def _give_back(self) -> None:

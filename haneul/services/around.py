@@ -12,6 +12,8 @@ from haneul.services.keys import Key
 class AroundTold:
     """A streamed answer, told as the inner one tells it. Implements Told."""
 
+    is_plain = False
+
     def __init__(self, inner: Told) -> None:
         self.inner = inner
 
@@ -38,6 +40,9 @@ class AroundTold:
     @property
     def errors(self) -> Errors | None:
         return self.inner.errors
+
+    def passes(self, chunk: bytes) -> bool:
+        return False
 
     def feed(self, data: bytes) -> bytes:
         return self.inner.feed(data)

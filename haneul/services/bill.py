@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -125,6 +126,10 @@ class Bill:
         if not counters.first_token_us and counters.completion_tokens:
             counters.first_token_us = counters.last_us
         self._flight.save()
+
+    def keeper(self) -> Callable[[int], None]:
+        """What keeps the completion's tokens alone; the rest of the counters stays as it was."""
+        return self._flight.keeper()
 
     def close(self, state: str, status: int, error_code: str | None = None) -> None:
         """Writes the terminal record and returns the reservation; the first close counts."""

@@ -43,6 +43,10 @@ class Line(Protocol):
     def want_body(self, *, is_expected: bool) -> None: ...
     def begin(self, call: Call, head: bytes, status: int, length: int | None) -> bytes: ...
     def write(self, head: bytes, data: bytes, *, is_last: bool) -> None: ...
+    def chunks(self) -> Callable[[bytes], None] | None:
+        """What takes whole chunks of the answer that has begun; None where those are not sent."""
+        ...
+
     @property
     def is_stalled(self) -> bool: ...
     async def drained(self) -> None: ...
@@ -99,6 +103,8 @@ class Call:
         self.expired: HaneulError | None = None
         self.extra_headers: list[tuple[bytes, bytes]] = []
         self.at_end: Callable[[], None] | None = None  # called when its task has ended
+        self.at_sweep: Callable[[], None] | None = None  # called if it has moved since the last
+        self.has_moved = False  # a piece of its answer went out: its time begins anew
         self.limits = b""  # lines of the head that tell the client its rates
         self.wants_body = False
         self._line = line
@@ -187,7 +193,12 @@ class Call:
 
     def check(self, now: float) -> None:
         """Ends the call if its deadline has passed."""
-        if now > self._deadline:
+        if self.has_moved:
+            self.has_moved = False
+            self._deadline = now + self._within_s
+            if self.at_sweep is not None:
+                self.at_sweep()
+        elif now > self._deadline:
             self.end(self._late or DeadlineExceeded())
 
     def end(self, error: HaneulError) -> None:

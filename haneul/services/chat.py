@@ -16,7 +16,6 @@ from typing import NamedTuple
 from haneul.base.config import Config
 from haneul.base.errors import (
     EngineFailed,
-    EngineUnavailable,
     HaneulError,
     Overloaded,
     RateLimited,
@@ -40,6 +39,7 @@ from haneul.services.keys import Key
 from haneul.services.leaders import Led, Turn
 from haneul.services.promise import check, line, promised, within_s
 from haneul.services.refusal import engine_error
+from haneul.services.relay import Relay
 from haneul.services.remote import NO_HEADERS, Headers, Reply
 from haneul.services.replays import HEADER as IDEMPOTENCY
 from haneul.services.replays import Replays
@@ -297,32 +297,8 @@ class Gateway:
         stream = request.dialect.stream(ask, bill.counters)
         call.errors = stream.errors or call.errors
         is_exact = target.engine == EMBEDDED
-
-        def take(data: bytes) -> None:
-            """What came goes on at once; what is about to be sent is billed from now on."""
-            if wait.is_left:
-                return
-            events = stream.feed(data)
-            bill.upstream_id = stream.upstream_id
-            bill.metering = "engine" if stream.has_usage else "counted"
-            bill.delivering()
-            if not events:
-                wait.lives()
-            else:
-                call.within(self.config.idle_s)
-                if not call.has_begun:
-                    wait.heard()
-                    target.health.heard()
-                    call.begin(200, stream.content_type)
-                call.write(events)
-            if stream.failure is not None:
-                raise stream.failure
-
-        await reply.pump(take, call.line)
-        if not stream.is_done:
-            raise EngineUnavailable(
-                "The engine ended in the middle of its answer.", retry_after_s=2
-            )
+        relay = Relay(call, bill, stream, target=target, wait=wait, idle_s=self.config.idle_s)
+        await relay.run(reply)
         bill.metering = "engine" if stream.has_usage or is_exact else "counted"
         bill.close("done", 200)
         ending = stream.ending(cost_nano=bill.cost_nano, currency=self.biller.currency)

@@ -37,6 +37,11 @@ class Told(Protocol):
         ...
 
     @property
+    def is_plain(self) -> bool:
+        """Whether what was fed last did nothing but add tokens to the completion."""
+        ...
+
+    @property
     def failure(self) -> HaneulError | None:
         """What ended it, once what came before is sent."""
         ...
@@ -44,6 +49,13 @@ class Told(Protocol):
     @property
     def errors(self) -> Errors | None:
         """Where how it fails depends on what it said; None: the dialect's."""
+        ...
+
+    def passes(self, chunk: bytes) -> bool:
+        """Whether this chunk of a body, frame and all, is one more token, and is now counted.
+
+        The client then gets it as it is. Otherwise it was not looked at.
+        """
         ...
 
     def feed(self, data: bytes) -> bytes:

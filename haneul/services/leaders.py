@@ -113,13 +113,18 @@ class Led:
             self._turn.read()
             yield data
 
-    async def pump(self, take: Callable[[bytes], None], reader: http.Reader) -> None:
+    async def pump(
+        self,
+        take: Callable[[bytes], None],
+        reader: http.Reader,
+        shortcut: http.Shortcut | None = None,
+    ) -> None:
         def first(data: bytes) -> None:
             if not data.startswith(b":"):  # a sign of life, while the prompt is still being read
                 self._turn.read()
             take(data)
 
-        await self._reply.pump(first, reader)
+        await self._reply.pump(first, reader, shortcut)
 
     async def read(self, limit_bytes: int = 64 << 20) -> bytes:
         data = await self._reply.read(limit_bytes)

@@ -24,6 +24,7 @@ from haneul.base.wire import (
     Usage,
 )
 from haneul.services.ask import Ask, Route
+from haneul.services.deltas import Deltas, says_something
 from haneul.services.dialect import Errors, Told
 from haneul.services.flights import Counters
 from haneul.services.keys import Key
@@ -276,7 +277,7 @@ class OpenAI(OpenAIErrors):
 DIALECTS = {route.path: OpenAI(route) for route in (CHAT, COMPLETIONS, EMBEDDINGS)}
 
 
-class Stream:
+class Stream(Deltas):
     """Reads a streamed answer: counts what it delivers, and gives on what the client asked for.
 
     Another dialect's stream overrides `_give`, `_comment` and `ending`.
@@ -285,9 +286,8 @@ class Stream:
     content_type = EVENTS
 
     def __init__(self, ask: Ask, counters: Counters) -> None:
+        super().__init__(counters)
         self._ask = ask
-        self._counters = counters
-        self._rest = b""
         self.upstream_id: str | None = None
         self.is_done = False  # [DONE] came
         self.has_usage = False  # the engine gave its counts
@@ -295,8 +295,7 @@ class Stream:
         self.errors: Errors | None = None
         self.usage_event: dict[str, Any] | None = None  # the last chunk, held for its cost
 
-    def feed(self, data: bytes) -> bytes:
-        """The events to send on for these bytes; `failure` is set where they are not of one."""
+    def _read(self, data: bytes) -> bytes:
         text = self._rest + data if self._rest else data
         if b"\r" in text:
             text = text.replace(b"\r\n", b"\n")
@@ -335,6 +334,7 @@ class Stream:
 
     def _give(self, event: bytes, payload: bytes, chunk: wire.Chunk) -> bytes:
         """What the client gets for an event of the engine."""
+        self._learn(event, chunk)
         if chunk.usage is None or (chunk.choices and self._ask.wants_each_usage):
             return (event if event[:1] == b"d" else event.strip(b"\n")) + b"\n\n"
         fields = _fields.decode(payload)
@@ -349,12 +349,13 @@ class Stream:
             self.upstream_id = chunk.id
         if chunk.usage is not None:
             self.has_usage = True
+            self._forget()
             read_usage(chunk.usage, self._counters)
         elif not self.has_usage:
             if not self._counters.prompt_tokens:
                 self._counters.prompt_tokens = _tokens(self._ask.prompt_bytes)
             for choice in chunk.choices:
-                self._counters.completion_tokens += _says_something(choice)
+                self._counters.completion_tokens += says_something(choice)
 
     def ending(self, *, cost_nano: int, currency: str) -> bytes:
         """The last events: the usage with its cost if it was asked for, and the end."""
@@ -386,10 +387,3 @@ def _payload(event: bytes) -> bytes:
     """The data of an event of several lines, joined as the standard says; b"" if it has none."""
     lines = [line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")]
     return b"\n".join(lines)
-
-
-def _says_something(choice: wire.ChunkChoice) -> bool:
-    delta = choice.delta
-    if delta is not None:
-        return bool(delta.content or delta.reasoning_content or delta.reasoning or delta.tool_calls)
-    return bool(choice.text)

@@ -26,8 +26,16 @@ class Reply(Protocol):
     headers: dict[bytes, bytes]
 
     def chunks(self) -> AsyncIterator[bytes]: ...
-    async def pump(self, take: Callable[[bytes], None], reader: http.Reader) -> None:
-        """Gives every piece of the body to `take` as it comes, no faster than it is read."""
+    async def pump(
+        self,
+        take: Callable[[bytes], None],
+        reader: http.Reader,
+        shortcut: http.Shortcut | None = None,
+    ) -> None:
+        """Gives every piece of the body to `take` as it comes, no faster than it is read.
+
+        Where it came in chunks, the shortcut may be asked first, whether it took one as it came.
+        """
         ...
 
     async def read(self, limit_bytes: int = ...) -> bytes: ...

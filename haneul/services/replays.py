@@ -173,6 +173,10 @@ class Heard:
             self.parts.clear()
         self._line.write(head, data, is_last=is_last)
 
+    def chunks(self) -> Callable[[bytes], None] | None:
+        """All has to come by here."""
+        return None
+
     async def drained(self) -> None:
         await self._line.drained()
 

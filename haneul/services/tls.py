@@ -54,7 +54,12 @@ class TlsReply:
         except (aiohttp.ClientError, TimeoutError) as cause:
             raise http.Disconnected() from cause
 
-    async def pump(self, take: Callable[[bytes], None], reader: http.Reader) -> None:
+    async def pump(
+        self,
+        take: Callable[[bytes], None],
+        reader: http.Reader,
+        shortcut: http.Shortcut | None = None,
+    ) -> None:
         async for data in self.chunks():
             take(data)
             if reader.is_stalled:

@@ -72,6 +72,10 @@ class Inside:
     def write(self, head: bytes, data: bytes, *, is_last: bool) -> None:
         self.pieces.append(data)
 
+    def chunks(self) -> Callable[[bytes], None] | None:
+        """Nothing is sent."""
+        return None
+
     async def drained(self) -> None:
         """Nothing holds it back."""
 

@@ -40,7 +40,12 @@ class Given:
     async def chunks(self) -> AsyncIterator[bytes]:
         yield self._body
 
-    async def pump(self, take: Callable[[bytes], None], reader: http.Reader) -> None:
+    async def pump(
+        self,
+        take: Callable[[bytes], None],
+        reader: http.Reader,
+        shortcut: http.Shortcut | None = None,
+    ) -> None:
         take(self._body)
 
     async def read(self, limit_bytes: int = 64 << 20) -> bytes:

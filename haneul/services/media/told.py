@@ -42,6 +42,7 @@ class Passed:
     upstream_id: str | None = None
     failure: HaneulError | None = None
     errors: Errors | None = None
+    is_plain = False
 
     def __init__(self, ask: Ask, counters: Counters, sound: Sound) -> None:
         self.content_type = b"application/octet-stream"
@@ -50,6 +51,9 @@ class Passed:
         self._ask = ask
         self._counters = counters
         self._sound = sound
+
+    def passes(self, chunk: bytes) -> bool:
+        return False
 
     def feed(self, data: bytes) -> bytes:
         return data
@@ -124,7 +128,12 @@ class Passing:
         self._inner = inner
         self._passed = passed
 
-    async def pump(self, take: Callable[[bytes], None], reader: http.Reader) -> None:
+    async def pump(
+        self,
+        take: Callable[[bytes], None],
+        reader: http.Reader,
+        shortcut: http.Shortcut | None = None,
+    ) -> None:
         """A sound and events go on as they come; what is read as a whole goes on whole."""
         passed = self._passed()
         passed.begin(self.headers)

@@ -182,7 +182,12 @@ class Seen:
             self._look(data)
             yield data
 
-    async def pump(self, take: Callable[[bytes], None], reader: http.Reader) -> None:
+    async def pump(
+        self,
+        take: Callable[[bytes], None],
+        reader: http.Reader,
+        shortcut: http.Shortcut | None = None,
+    ) -> None:
         def both(data: bytes) -> None:
             self._look(data)
             take(data)

@@ -1,0 +1,129 @@
+"""Events of a stream that differ from the one before by a piece of text: known by their bytes.
+
+An engine says the same of every token but the token: id, model, choice. So once an event was read
+as JSON and held one non-empty text, its bytes before and after that text are kept; events of the
+same bytes around another text say as much, and go on as they came. Why that is exact: in JSON,
+`"content":"` is never inside a string, so what follows is a value, and any other valid string there
+leaves the rest as it was.
+"""
+
+from __future__ import annotations
+
+import re
+
+from haneul.base import wire
+from haneul.base.chunked import END, head_of_one
+from haneul.services.flights import Counters
+
+QUOTE, BACKSLASH = b'"\\'
+HEADS_MAX = 64
+VAIN_MAX = 16  # as where several answers come in turns: reading each is cheaper then
+
+# A string's inside, which has at least one character; what is rare is left to who reads JSON.
+TEXT = (
+    rb"(?:[ !#-\[\]-\x7f]++|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]"
+    rb"|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}"
+    rb"|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}"
+    rb'|\\["\\/bfnrt]|\\u(?:[0-9a-cA-CefEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}))++'
+)
+_text = re.compile(TEXT).match
+_value = re.compile(rb'"(?:content|reasoning_content|reasoning|text)": ?"(' + TEXT + rb')"').search
+
+
+class Deltas:
+    """Feeds on the bytes of a stream. Whoever reads its events overrides `_read`."""
+
+    def __init__(self, counters: Counters) -> None:
+        self.is_plain = False  # all that was fed last were such events: only tokens were counted
+        self._counters = counters
+        self._rest = b""  # of an event whose end has not come
+        self._before = self._after = b""  # around the text
+        self._ends = END  # the latter within a chunk
+        self._before_bytes = self._after_bytes = 0  # their lengths
+        self._heads: dict[int, bytes] = {}  # what a chunk of so many bytes begins with
+        self._learned_at = 0  # tokens
+        self._vain = 0  # how often in a row the next event was unlike
+
+    def passes(self, chunk: bytes) -> bool:
+        """Whether this chunk, frame and all, holds one such event and nothing else; it is counted.
+
+        Of texts only those are taken here that need no look at their single characters.
+        """
+        begins = self._heads.get(len(chunk)) or self._head(len(chunk))
+        rest = chunk.removeprefix(begins)
+        text = rest.removesuffix(self._ends)
+        if rest is chunk or text is rest or QUOTE in text or BACKSLASH in text or self._rest:
+            return False
+        try:
+            is_text = text.decode().isprintable()
+        except UnicodeDecodeError:
+            return False
+        if is_text and text:
+            self._counters.completion_tokens += 1
+            return True
+        return False
+
+    def _head(self, chunk_bytes: int) -> bytes:
+        size = head_of_one(chunk_bytes)
+        if not size or not self._before:
+            return b""
+        if len(self._heads) >= HEADS_MAX:
+            self._heads.clear()
+        head = self._heads[chunk_bytes] = size + self._before
+        return head
+
+    def feed(self, data: bytes) -> bytes:
+        """The events to send on for these bytes; `failure` is set where they are not of one."""
+        if not self._before or self._rest:
+            self.is_plain = False
+            return self._read(data)
+        at = tokens = 0
+        while data.startswith(self._before, at):
+            text = _text(data, at + self._before_bytes)
+            if text is None or not data.startswith(self._after, text.end()):
+                break
+            at = text.end() + self._after_bytes
+            tokens += 1
+        self._counters.completion_tokens += tokens
+        if at == len(data):
+            self.is_plain = tokens > 0
+            return data
+        self.is_plain = False
+        return data[:at] + self._read(data[at:])
+
+    def _read(self, data: bytes) -> bytes:
+        raise NotImplementedError
+
+    def _learn(self, event: bytes, chunk: wire.Chunk) -> None:
+        """Others like this one go on without being read, if it is one text and was counted."""
+        if self._vain > VAIN_MAX or not _is_text(event, chunk):
+            return
+        tokens = self._counters.completion_tokens
+        self._vain = 0 if tokens > self._learned_at + 1 else self._vain + 1
+        self._learned_at = tokens
+        event += b"\n\n"
+        text = _value(event)
+        if text is not None and _value(event, text.end()) is None:
+            begin, end = text.span(1)
+            self._before, self._after = event[:begin], event[end:]
+            self._before_bytes, self._after_bytes = begin, len(self._after)
+            self._ends = self._after + END
+            self._heads.clear()
+
+    def _forget(self) -> None:
+        """From now on every event is read: the engine counts."""
+        self._before, self._vain = b"", VAIN_MAX + 1
+        self._heads.clear()
+
+
+def says_something(choice: wire.ChunkChoice) -> bool:
+    """Whether it is counted as a token, where an engine does not count."""
+    delta = choice.delta
+    if delta is not None:
+        return bool(delta.content or delta.reasoning_content or delta.reasoning or delta.tool_calls)
+    return bool(choice.text)
+
+
+def _is_text(event: bytes, chunk: wire.Chunk) -> bool:
+    is_one = len(chunk.choices) == 1 and says_something(chunk.choices[0])
+    return is_one and event.startswith(b"data:") and b"\n" not in event
