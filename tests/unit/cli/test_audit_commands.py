@@ -47,6 +47,7 @@ ELSEWHERE = {  # their rows are looked at in other tests: they take a cloud, a m
     *("models gc", "models push", "bundle load", "chips matrix import"),
     *("eval run",),
     *("models convert", "models quantize", "models merge", "models measure"),
+    *("plan calibrate",),
 }
 READING = {
     *("ls", "keys ls", "tenants ls", "users ls", "budgets ls", "prices ls", "engines ls"),
@@ -57,7 +58,7 @@ READING_OF = {  # what they read has to be there
     *("eval show", "eval board"),
     *("models info", "models show", "models revisions", "models lineage", "models check"),
     *("bundle verify", "plan serve", "plan compare", "plan train", "plan fleet"),
-    *("plan backtest", "plan calibrate", "chips matrix export"),
+    *("plan backtest", "chips matrix export"),
 }
 
 
