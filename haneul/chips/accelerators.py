@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from haneul.chips.chip import Chip, Kind, chip_id
 from haneul.chips.makers import amd, apple, ascend, nvidia
+from haneul.chips.makers.bus import MAKERS, cards_on_bus
 from haneul.chips.makers.card import Card
 
 TOOL_S = 5.0
@@ -96,6 +97,11 @@ def find_accelerators(
     for cards, kind, vendor, source in asked:
         shared = [_sharing(card, shared_bytes) for card in cards]
         chips += _chips(shared, kind=kind, vendor=vendor, source=source)
+    told = {chip.vendor for chip in chips}
+    for tool, devices in cards_on_bus(root).items():
+        if MAKERS[tool] not in told and tool not in troubles:
+            why = f"it is not there, or sees none: {len(devices)} of {MAKERS[tool]} on the PCI bus"
+            troubles[tool] = Trouble(tool, f"{why} ({', '.join(sorted(set(devices)))})")
     return Found(chips, list(troubles.values()))
 
 

@@ -116,14 +116,16 @@ def take_in(file: str, as_json: bool) -> None:
     click.echo(f"{taken.known} were here before, {taken.own} are this home's own.")
 
 
-def known(settings: Config) -> list[Entry]:
-    """The whole matrix of this home; [] where there is no home yet."""
+def known(settings: Config, *, with_requests: bool = True) -> list[Entry]:
+    """The matrix of this home; [] where there is no home yet."""
     if not settings.home.exists():
         return []
     folder = places.keys(settings.home)
     fleet, own, trusted = house_fleet(settings), _public(folder), keys.trusted(folder)
     return database(settings).run(
-        lambda connection: entries(connection, fleet, own=own, trusted=trusted)
+        lambda connection: entries(
+            connection, fleet, own=own, trusted=trusted, with_requests=with_requests
+        )
     )
 
 

@@ -11,7 +11,10 @@ from haneul.services.matrix.near import seen
 
 
 def near(settings: Config, plan: Plan, here: Here | None) -> tuple[Seen, ...]:
-    """The rows most like the plan, of this machine's chips before others where it was asked of."""
+    """The rows most like the plan, of this machine's chips before others where it was asked of.
+
+    Of probes, tunings and what others signed: a plan does not read the whole ledger.
+    """
     chips = [chip.id for chip in here.chips] if here else []
-    rows = seen(known(settings))
+    rows = seen(known(settings, with_requests=False))
     return tuple(nearest_seen(rows, plan.search.model, plan.choice.options, chips))

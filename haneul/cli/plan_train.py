@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
+
 import click
 from msgspec.structs import replace
 
+from haneul.base.errors import BadRequest
 from haneul.chips.estimate import Estimate, show
-from haneul.chips.plan.asked import parse_count, parse_group, parse_prices
+from haneul.chips.plan.asked import Group, parse_count, parse_group, parse_prices
 from haneul.chips.plan.chipfiles import load_chips
+from haneul.chips.plan.here import THIS
 from haneul.chips.plan.owning import rent_of
+from haneul.chips.plan.terms import PlanChip
 from haneul.chips.plan.training import MFU, SEQUENCE_TOKENS, Training, plan_training
 from haneul.cli.command import command, config, json_option
 from haneul.cli.plan_models import asked_model
@@ -18,7 +24,7 @@ from haneul.cli.show import print_json
 @command("train", example="haneul plan train DeepSeek-V3 --tokens 14.8T --chips 2048xH800")
 @click.argument("model")
 @click.option("--tokens", required=True, help="Tokens it is trained on, such as 14.8T.")
-@click.option("--chips", "group", required=True, help="How many of which, such as 2048xH800.")
+@click.option("--chips", "group", required=True, help="Such as 2048xH800; this: cards here.")
 @click.option("--price", "rents", multiple=True, metavar="CHIP=USD", help="An hour of one chip.")
 @click.option("--mfu", type=float, help="Share of the 16-bit peak that is reached, if you know it.")
 @click.option(
@@ -40,7 +46,7 @@ def train(
     over a band of what published runs reach of their chips.
     """
     chips = load_chips()
-    asked = parse_group(group, chips)
+    asked = _group(group, chips)
     known = asked_model(model, config())
     found = plan_training(
         replace(known.model, name=known.name),
@@ -54,6 +60,18 @@ def train(
         print_json(found)
         return
     _tell(found)
+
+
+def _group(text: str, chips: Mapping[str, PlanChip]) -> Group:
+    """The chips that are named; "this" are the cards found here, which are of one kind."""
+    if text.strip().lower() != THIS:
+        return parse_group(text, chips)
+    here = import_module("haneul.services.planning.this")  # loaded only here: it asks tools
+    found: list[Group] = here.cards_of_this(chips)
+    if len(found) > 1:
+        names = ", ".join(each.text for each in found)
+        raise BadRequest(f"Cards of several kinds are here: name one of {names}.")
+    return found[0]
 
 
 def _told(mfu: float) -> Estimate:

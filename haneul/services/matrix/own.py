@@ -40,15 +40,18 @@ class _Known(Struct, frozen=True):
     watts: dict[str, float]  # by chip, where the owner says
 
 
-def rows_here(connection: Connection, fleet: Fleet) -> list[MatrixRow]:
+def rows_here(
+    connection: Connection, fleet: Fleet, *, with_requests: bool = True
+) -> list[MatrixRow]:
     """Every model file on every chip with every engine and setup that was measured here.
 
-    Ordered by model, chip, engine and source; setups that were lost are left out.
+    Ordered by model, chip, engine and source; setups that were lost are left out. Requests are read
+    from the ledger, which takes seconds where it is long.
     """
     known = _known(connection, fleet)
     rows = [
         *_probes(forecasts.measurements(connection), known),
-        *_requests(measured_here(connection), known),
+        *(_requests(measured_here(connection), known) if with_requests else ()),
         *_trials(connection, known),
     ]
     return sorted(rows, key=lambda it: (it.model, it.chip, it.engine_version, it.source, it.setup))

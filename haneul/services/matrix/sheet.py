@@ -64,23 +64,23 @@ def write(rows: Iterable[MatrixRow], key: SigningKey, file: BinaryIO) -> int:
     return count
 
 
-def read(file: BinaryIO) -> Iterator[Signed]:
+def read(file: BinaryIO, *, rows_most: int = ROWS_MOST) -> Iterator[Signed]:
     """Every row with its signer, checked. Raises BrokenFile with the row's place and name.
 
     Whether the signer is trusted is not asked here.
     """
     if file.readline(LINE_BYTES_MOST).rstrip(b"\r\n") != FIRST:
         raise BrokenFile("This is no file of matrix rows: haneul chips matrix export writes one.")
-    for number in range(1, ROWS_MOST + 2):
+    for number in range(1, rows_most + 2):
         line = file.readline(LINE_BYTES_MOST + 1)
         if not line:
             return
-        if number > ROWS_MOST:
+        if number > rows_most:
             break
         if len(line) > LINE_BYTES_MOST:
             raise BrokenFile(f"Row {number} is longer than {LINE_BYTES_MOST:,} bytes.")
         yield _checked(line.rstrip(b"\r\n"), number)
-    raise BrokenFile(f"The file holds more than {ROWS_MOST:,} rows.")
+    raise BrokenFile(f"The file holds more than {rows_most:,} rows.")
 
 
 def _checked(line: bytes, number: int) -> Signed:

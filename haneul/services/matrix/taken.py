@@ -75,12 +75,18 @@ def take(
 
 
 def entries(
-    connection: Connection, fleet: Fleet, *, own: str | None, trusted: Iterable[Trusted]
+    connection: Connection,
+    fleet: Fleet,
+    *,
+    own: str | None,
+    trusted: Iterable[Trusted],
+    with_requests: bool = True,
 ) -> list[Entry]:
     """The matrix: what was measured here first, then the rows of those who are trusted now."""
     names = {each.key: each.name for each in trusted if each.key != own}
+    here = rows_here(connection, fleet, with_requests=with_requests)
     return [
-        *(Entry(row=row) for row in rows_here(connection, fleet)),
+        *(Entry(row=row) for row in here),
         *_of_others(connection, names),
     ]
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec.structs import replace
 
 from haneul.base.config import Config
+from haneul.base.errors import NotFound
 from haneul.chips.busy import busy_share
 from haneul.chips.calibrate import Correction
 from haneul.chips.chip import Chip
 from haneul.chips.detect import survey
-from haneul.chips.plan.here import Here
+from haneul.chips.plan.asked import Group
+from haneul.chips.plan.here import Here, planned
+from haneul.chips.plan.terms import PlanChip
 from haneul.chips.shape import Shape
 from haneul.services.appraisal import corrections
 from haneul.services.planning.house import house_fleet
@@ -42,6 +47,15 @@ def this_machine(config: Config, *, shape: Shape | None = None) -> Here:
         shape=shape,
         not_asked=tuple(f"{each.tool}: {each.why}" for each in found.troubles),
     )
+
+
+def cards_of_this(files: Mapping[str, PlanChip]) -> list[Group]:
+    """The cards of this machine that a chip file knows, by kind. Raises NotFound where none is."""
+    found = survey(measure=False).chips
+    groups = [Group(known, chip.count) for chip in found if (known := planned(files, chip))]
+    if not groups:
+        raise NotFound("No card that a chip file knows is found here: see haneul chips.")
+    return groups
 
 
 def beside(chip: Chip, busy: float | None) -> Chip:

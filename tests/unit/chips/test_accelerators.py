@@ -219,6 +219,28 @@ def test_a_compute_node_of_the_driver_is_a_card_and_the_processors_node_is_none(
     assert chip.sources["memory_bytes"] == "the amdgpu driver"
 
 
+def a_device(root: Path, place: str, vendor: str, kind: str, number: str) -> None:
+    folder = root / "sys/bus/pci/devices" / place
+    folder.mkdir(parents=True)
+    for name, text in (("vendor", vendor), ("class", kind), ("device", number)):
+        (folder / name).write_text(f"{text}\n")
+
+
+def test_a_card_on_the_bus_that_no_tool_tells_of_is_named_with_the_tool(tmp_path: Path):
+    for index in range(2):
+        a_device(tmp_path, f"0000:1{index}:00.0", "0x10de", "0x030200", "0x2330")
+    a_device(tmp_path, "0000:20:00.0", "0x10de", "0x068000", "0x22a3")  # a switch between them
+    a_device(tmp_path, "0000:30:00.0", "0x19e5", "0x030000", "0x1711")  # a server's console
+    a_device(tmp_path, "0000:40:00.0", "0x19e5", "0x120000", "0xd802")
+    result = find_accelerators(lambda command: "", tmp_path)
+    assert {each.tool: each.why.partition(": ")[2] for each in result.troubles} == {
+        "nvidia-smi": "2 of NVIDIA on the PCI bus (0x2330)",
+        "npu-smi": "1 of Huawei on the PCI bus (0xd802)",
+    }
+    run = answering(nvidia_smi=recorded("nvidia-h100.csv"), npu_smi=recorded("npu-910b3.txt"))
+    assert find_accelerators(run, tmp_path).troubles == []
+
+
 def test_a_tool_that_is_absent_says_nothing_and_one_that_fails_says_why(tmp_path: Path):
     assert run_tool(["haneul-no-such-tool"]) == ""
     assert run_tool(["echo", "hello"]) == "hello\n"

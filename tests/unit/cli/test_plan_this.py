@@ -40,7 +40,8 @@ def plan(tmp_path: Path):
             path = tools / name.replace("_", "-")
             path.write_text(f"#!/bin/sh\n{text}\n")
             path.chmod(0o755)
-        line = ["plan", *words] if words[0] == "compare" else ["plan", "serve", *words]
+        named = words[0] in ("compare", "train")
+        line = ["plan", *words] if named else ["plan", "serve", *words]
         done = CliRunner().invoke(haneul, line, env=environ)
         assert done.exit_code == code, done.output
         return done.output
@@ -115,6 +116,17 @@ def test_this_machine_is_a_fleet_beside_others(plan):
     assert "8 x H100 SXM" in text
     assert "cores, here" in text
     assert "measured here: reading memory" in text
+
+
+def test_training_is_planned_on_the_cards_that_are_here(plan):
+    line = ("train", "smollm2:135m", "--tokens", "1B", "--chips", "this")
+    assert "No card that a chip file knows" in plan(*line, code=1)
+    card = 'case "$1" in -L) ;; *) echo "NVIDIA H200, 143771, 143000, 700.00" ;; esac'
+    assert "on 1 x H200 SXM" in plan(*line, nvidia_smi=card)
+    two = card.replace(
+        "esac", 'esac; case "$1" in -L) ;; *) echo "NVIDIA L4, 23034, 9, 72.00"; esac'
+    )
+    assert "name one of 1 x H200 SXM, 1 x L4" in plan(*line, code=1, nvidia_smi=two)
 
 
 def test_whoever_did_not_look_at_this_machine_says_so():
