@@ -156,7 +156,8 @@ def board(suite: str, good: float | None, as_json: bool) -> None:
 
     Good enough is nine tenths of the best model's share, unless --good says otherwise.
     """
-    name = Path(suite).name if suite not in suites.shipped() and Path(suite).is_dir() else suite
+    is_folder = (Path(suite) / suites.SETTINGS).is_file()
+    name = suites.read(suites.find(suite)).name if is_folder else suite
     found = database(config()).run(boards.of_suite, name)
     if found is None:
         raise NotFound(f"{name} was never run here: haneul eval run {name} --models NAME")
