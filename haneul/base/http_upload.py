@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 
+from haneul.base.connection import Connection, Disconnected
 from haneul.base.errors import EngineUnavailable
-from haneul.base.http import CONNECT_S, Address, Connection, Disconnected, Reply
+from haneul.base.http import CONNECT_S, Address, Reply
 
 
 class Upload(Connection):

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from types import TracebackType
 from typing import Self
 
-from haneul.base import http
+from haneul.base.connection import Reader, Shortcut, Sink
 from haneul.services.ask import Ask
 from haneul.services.remote import Reply
 
@@ -113,12 +113,7 @@ class Led:
             self._turn.read()
             yield data
 
-    async def pump(
-        self,
-        take: Callable[[bytes], None],
-        reader: http.Reader,
-        shortcut: http.Shortcut | None = None,
-    ) -> None:
+    async def pump(self, take: Sink, reader: Reader, shortcut: Shortcut | None = None) -> None:
         def first(data: bytes) -> None:
             if not data.startswith(b":"):  # a sign of life, while the prompt is still being read
                 self._turn.read()

@@ -6,12 +6,13 @@ Reply.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Protocol, Self
 
 from haneul.base import http
+from haneul.base.connection import Reader, Shortcut, Sink
 from haneul.base.errors import CommandError
 
 Headers = Mapping[str, str]
@@ -26,12 +27,7 @@ class Reply(Protocol):
     headers: dict[bytes, bytes]
 
     def chunks(self) -> AsyncIterator[bytes]: ...
-    async def pump(
-        self,
-        take: Callable[[bytes], None],
-        reader: http.Reader,
-        shortcut: http.Shortcut | None = None,
-    ) -> None:
+    async def pump(self, take: Sink, reader: Reader, shortcut: Shortcut | None = None) -> None:
         """Gives every piece of the body to `take` as it comes, no faster than it is read.
 
         Where it came in chunks, the shortcut may be asked first, whether it took one as it came.

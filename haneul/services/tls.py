@@ -5,7 +5,7 @@ A module of its own because it is loaded late: with the first such engine (see `
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from haneul.base import http
+from haneul.base.connection import Disconnected, Reader, Shortcut, Sink
 from haneul.base.errors import EngineFailed, EngineUnavailable
 from haneul.services.remote import NO_HEADERS, Headers, without_key
 
@@ -52,14 +53,9 @@ class TlsReply:
             async for data in self._response.content.iter_any():
                 yield data
         except (aiohttp.ClientError, TimeoutError) as cause:
-            raise http.Disconnected() from cause
+            raise Disconnected() from cause
 
-    async def pump(
-        self,
-        take: Callable[[bytes], None],
-        reader: http.Reader,
-        shortcut: http.Shortcut | None = None,
-    ) -> None:
+    async def pump(self, take: Sink, reader: Reader, shortcut: Shortcut | None = None) -> None:
         async for data in self.chunks():
             take(data)
             if reader.is_stalled:

@@ -19,8 +19,8 @@ from contextlib import suppress
 import msgspec
 
 from haneul.base.config import Config
+from haneul.base.connection import Disconnected
 from haneul.base.errors import DeadlineExceeded, EngineFailed, EngineUnavailable, HaneulError
-from haneul.base.http import Disconnected
 from haneul.services import openai
 from haneul.services.affinity import mark
 from haneul.services.bill import Biller
@@ -150,7 +150,7 @@ class Reply:
                 raise piece
             yield piece
 
-    async def pump(self, take, reader):
+    async def pump(self, take, reader, shortcut=None):
         async for piece in self._each():
             take(piece)
 

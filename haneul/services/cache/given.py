@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
 
 from msgspec.structs import replace
 
-from haneul.base import http
+from haneul.base.connection import Reader, Shortcut, Sink
 from haneul.services.ask import Ask
 from haneul.services.cache.forms import stream_of
 from haneul.services.gate import Gate
@@ -40,12 +40,7 @@ class Given:
     async def chunks(self) -> AsyncIterator[bytes]:
         yield self._body
 
-    async def pump(
-        self,
-        take: Callable[[bytes], None],
-        reader: http.Reader,
-        shortcut: http.Shortcut | None = None,
-    ) -> None:
+    async def pump(self, take: Sink, reader: Reader, shortcut: Shortcut | None = None) -> None:
         take(self._body)
 
     async def read(self, limit_bytes: int = 64 << 20) -> bytes:

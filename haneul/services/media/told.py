@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from haneul.base import http
+from haneul.base.connection import Reader, Shortcut, Sink
 from haneul.base.errors import HaneulError
 from haneul.base.units import MILLION
 from haneul.services.ask import Ask
@@ -128,12 +128,7 @@ class Passing:
         self._inner = inner
         self._passed = passed
 
-    async def pump(
-        self,
-        take: Callable[[bytes], None],
-        reader: http.Reader,
-        shortcut: http.Shortcut | None = None,
-    ) -> None:
+    async def pump(self, take: Sink, reader: Reader, shortcut: Shortcut | None = None) -> None:
         """A sound and events go on as they come; what is read as a whole goes on whole."""
         passed = self._passed()
         passed.begin(self.headers)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from msgspec import Struct
 
-from haneul.base import http
 from haneul.base.config import Config
+from haneul.base.connection import Reader, Shortcut, Sink
 from haneul.base.errors import HaneulError
 from haneul.base.log import logger
 from haneul.services.ask import Ask
@@ -182,12 +182,7 @@ class Seen:
             self._look(data)
             yield data
 
-    async def pump(
-        self,
-        take: Callable[[bytes], None],
-        reader: http.Reader,
-        shortcut: http.Shortcut | None = None,
-    ) -> None:
+    async def pump(self, take: Sink, reader: Reader, shortcut: Shortcut | None = None) -> None:
         def both(data: bytes) -> None:
             self._look(data)
             take(data)

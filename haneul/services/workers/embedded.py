@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from haneul.base import http
 from haneul.base.config import Config
+from haneul.base.connection import Disconnected
 from haneul.base.errors import EngineUnavailable, HaneulError
 from haneul.chips.estimate import Estimate
 from haneul.services.affinity import mark
@@ -108,7 +109,7 @@ class Embedded:
         """Sends a request; an engine that nobody can reach is woken, and asked once more."""
         try:
             return await self._send(method, path, body=body, headers=headers)
-        except http.Disconnected:
+        except Disconnected:
             raise
         except EngineUnavailable:  # nothing was sent: it may be at rest, or at another socket
             await self._wake(self._within_s)
