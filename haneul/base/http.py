@@ -21,8 +21,8 @@ from types import TracebackType
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
-from haneul.base.connection import Connection, Disconnected, Reader, Shortcut, Sink
 from haneul.base.errors import BadRequest, EngineFailed, EngineUnavailable
+from haneul.base.http_connection import Connection, Disconnected, Reader, Shortcut, Sink
 
 CONNECT_S = 5.0
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 
-from haneul.base.connection import Connection, Disconnected
 from haneul.base.errors import EngineUnavailable
 from haneul.base.http import CONNECT_S, Address, Reply
+from haneul.base.http_connection import Connection, Disconnected
 
 
 class Upload(Connection):

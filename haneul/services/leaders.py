@@ -15,7 +15,7 @@ from hashlib import blake2b
 from types import TracebackType
 from typing import Self
 
-from haneul.base.connection import Reader, Shortcut, Sink
+from haneul.base.http_connection import Reader, Shortcut, Sink
 from haneul.services.ask import Ask
 from haneul.services.remote import Reply
 

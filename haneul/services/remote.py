@@ -12,8 +12,8 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Protocol, Self
 
 from haneul.base import http
-from haneul.base.connection import Reader, Shortcut, Sink
 from haneul.base.errors import CommandError
+from haneul.base.http_connection import Reader, Shortcut, Sink
 
 Headers = Mapping[str, str]
 NO_HEADERS: Headers = MappingProxyType({})

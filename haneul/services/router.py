@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from haneul.base.connection import Disconnected
 from haneul.base.errors import (
     DeadlineExceeded,
     EngineFailed,
@@ -24,6 +23,7 @@ from haneul.base.errors import (
     RateLimited,
     Unavailable,
 )
+from haneul.base.http_connection import Disconnected
 from haneul.base.units import MILLION, now_us
 from haneul.services import choice
 from haneul.services.affinity import beginning, mark

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from haneul.base import http
-from haneul.base.connection import Disconnected, Reader, Shortcut, Sink
 from haneul.base.errors import EngineFailed, EngineUnavailable
+from haneul.base.http_connection import Disconnected, Reader, Shortcut, Sink
 from haneul.services.remote import NO_HEADERS, Headers, without_key
 
 HEAD_S = 600.0  # the gateway's own deadlines are shorter; this one only bounds a leak

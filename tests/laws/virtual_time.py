@@ -19,8 +19,8 @@ from contextlib import suppress
 import msgspec
 
 from haneul.base.config import Config
-from haneul.base.connection import Disconnected
 from haneul.base.errors import DeadlineExceeded, EngineFailed, EngineUnavailable, HaneulError
+from haneul.base.http_connection import Disconnected
 from haneul.services import openai
 from haneul.services.affinity import mark
 from haneul.services.bill import Biller

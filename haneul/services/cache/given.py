@@ -8,7 +8,7 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from haneul.base.connection import Reader, Shortcut, Sink
+from haneul.base.http_connection import Reader, Shortcut, Sink
 from haneul.services.ask import Ask
 from haneul.services.cache.forms import stream_of
 from haneul.services.gate import Gate

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from haneul.base.connection import Reader, Shortcut, Sink
 from haneul.base.errors import HaneulError
+from haneul.base.http_connection import Reader, Shortcut, Sink
 from haneul.base.units import MILLION
 from haneul.services.ask import Ask
 from haneul.services.dialect import Errors

@@ -16,8 +16,8 @@ from typing import Any, Protocol, Self
 from msgspec import Struct
 
 from haneul.base.config import Config
-from haneul.base.connection import Reader, Shortcut, Sink
 from haneul.base.errors import HaneulError
+from haneul.base.http_connection import Reader, Shortcut, Sink
 from haneul.base.log import logger
 from haneul.services.ask import Ask
 from haneul.services.call import Call

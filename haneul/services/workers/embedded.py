@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from haneul.base import http
 from haneul.base.config import Config
-from haneul.base.connection import Disconnected
 from haneul.base.errors import EngineUnavailable, HaneulError
+from haneul.base.http_connection import Disconnected
 from haneul.chips.estimate import Estimate
 from haneul.services.affinity import mark
 from haneul.services.gate import Gates

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from haneul.base.chunked import head_of_one, whole_chunks
-from haneul.base.connection import Connection, Shortcut
 from haneul.base.errors import EngineFailed
+from haneul.base.http_connection import Connection, Shortcut
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"

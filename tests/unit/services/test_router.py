@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haneul.base.connection import Disconnected
 from haneul.base.errors import (
     DeadlineExceeded,
     EngineFailed,
@@ -19,6 +18,7 @@ from haneul.base.errors import (
     Overloaded,
     RateLimited,
 )
+from haneul.base.http_connection import Disconnected
 from haneul.services import openai
 from haneul.services.affinity import beginning, mark
 from haneul.services.flights import Counters
