@@ -31,7 +31,8 @@ class Efficiency(Struct, frozen=True, kw_only=True):
 
     bandwidth: float = 0.75
     cache_bandwidth: float = 0.65
-    compute: float = 0.55
+    compute: float = 0.6
+    saturation_pflop_s: float = 10.0  # units this wide are fed for half of their time
     compute_fp8: float = 0.8  # of that share, in 8-bit units
     compute_fp4: float = 0.55
     widening: float = 0.7  # of the 16-bit speed where narrower weights must be widened first
@@ -55,6 +56,7 @@ class Efficiency(Struct, frozen=True, kw_only=True):
     exposed: float = 0.3  # of communication, where two batches alternate and hide the rest
     imbalance: float = 0.06  # of the busiest rank, for each doubling of expert ranks
     mixing: float = 1.0  # how much of the time of prompts a decoding neighbour waits
+    bubble: float = 0.1  # of a decoding pass, for each pipeline stage that waits for another
     arrival_s: float = 0.04  # of a request, from its HTTP to the first pass that knows it
     queue: float = 0.08  # of the prompts of a whole batch: what a new one finds before it
 
@@ -111,7 +113,8 @@ def _flop_s(deployment: Deployment, unit: str, bits: float, efficiency: Efficien
         share *= efficiency.compute_fp8
     elif unit == "fp4":
         share *= efficiency.compute_fp4
-    return found * share
+    fed = 1 / (1 + found / (efficiency.saturation_pflop_s * 1e15))
+    return found * share * fed
 
 
 def _link_b_s(deployment: Deployment) -> float:
@@ -196,7 +199,7 @@ def pass_terms(deployment: Deployment, work: Work, efficiency: Efficiency) -> di
     layer_s += efficiency.choosing_s if model.attended_most else 0.0
     around_s = efficiency.step_s + efficiency.sequence_s * rank_sequences * deployment.pp
     light, loop = host(deployment.engine, efficiency)
-    return {
+    terms = {
         "weights": linear * weights / whole,
         "experts": linear * experts / whole,
         "compute": linear * (dense_s + expert_s) / whole
@@ -206,6 +209,9 @@ def pass_terms(deployment: Deployment, work: Work, efficiency: Efficiency) -> di
         "layers": model.layers * layer_s * light,
         "step": around_s * loop,
     }
+    if deployment.pp > 1 and work.new_tokens <= SPECULATED_MOST:
+        terms["stages"] = efficiency.bubble * (deployment.pp - 1) * sum(terms.values())
+    return terms
 
 
 def host(engine: str, efficiency: Efficiency) -> tuple[float, float]:
