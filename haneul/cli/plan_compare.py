@@ -15,7 +15,7 @@ from haneul.chips.plan.asked import parse_group, parse_prices
 from haneul.chips.plan.calibration import Planner, load_calibration
 from haneul.chips.plan.chipfiles import load_chips
 from haneul.chips.plan.choose import refuse_unless_it_can_be
-from haneul.chips.plan.compare import Compared
+from haneul.chips.plan.compare import Compared, verdict
 from haneul.chips.plan.compare import compare as compared
 from haneul.chips.plan.compare_here import compare_here
 from haneul.chips.plan.here import THIS
@@ -122,13 +122,15 @@ def compare(
         except NotEnoughMemory as refusal:
             refused[group.text] = refusal.message
     if as_json:
-        print_json({"fleets": found, "refused": refused, "figures": figures.figures})
+        facts = {"answer": verdict(found), "fleets": found, "refused": refused}
+        print_json({**facts, "figures": figures.figures})
         return
     _tell(found, refused, figures)
 
 
 def _tell(found: list[Compared], refused: dict[str, str], fleet: Fleet) -> None:
-    print_table(COLUMNS, [_row(each) for each in found], empty="None of them serves it.")
+    click.echo(f"{verdict(found)}\n")
+    print_table(COLUMNS, [_row(each) for each in found], empty="")
     for why in refused.values():
         click.echo(why)
     click.echo()

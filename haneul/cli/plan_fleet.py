@@ -6,7 +6,7 @@ import click
 from msgspec import Struct
 
 from haneul.base.errors import BadRequest
-from haneul.base.units import show_money
+from haneul.base.units import NANO, show_money
 from haneul.chips.cost import HOURS_PER_YEAR, HourCost, TokenPrice, token_price
 from haneul.chips.estimate import exactly
 from haneul.chips.fleet import Fleet
@@ -151,8 +151,9 @@ def _row(owned: Owned, currency: str) -> tuple[str, ...]:
     if hour is None:
         return (owned.chips, "unknown", *("unknown",) * 6, power)
     parts = (hour.hardware_nano, hour.rent_nano, hour.power_nano, hour.other_nano, hour.total_nano)
-    shown = [show_money(nano, currency, digits=2) for nano in (*parts, owned.year_nano or 0)]
-    return (owned.chips, hour.basis, *shown, power)
+    shown = [show_money(nano, currency, digits=2) for nano in parts]
+    year = f"{currency} {(owned.year_nano or 0) / NANO:,.0f}"
+    return (owned.chips, hour.basis, *shown, year, power)
 
 
 def _prices(owned: Owned) -> tuple[str, ...]:

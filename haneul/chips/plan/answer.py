@@ -138,10 +138,11 @@ def _alike(name: str, chips: Sequence[Wanted]) -> str:
 
 
 def answer(option: Option) -> str:
-    """One line: '12 x H100 SXM, 3 x TP4: 11,080 tok/s (…), TPOT 35 ms (…), 0.61 USD/1M output'."""
+    """One line: '12 x H100 SXM, 3 x TP4 in fp8: 11,080 tok/s (…), TPOT 35 ms (…), …'."""
     how = option.layout if option.kind == "split" else f"{option.replicas} x {option.layout}"
+    bits = "" if option.precision.upper() in option.layout else f" in {option.precision}"
     parts = [
-        f"{option.chips} x {option.chip}, {how}: {show(option.tokens_per_s)}",
+        f"{option.chips} x {option.chip}, {how}{bits}: {show(option.tokens_per_s)}",
         f"TTFT {show(milliseconds(option.ttft))}",
         f"TPOT {show(milliseconds(option.tpot))}",
     ]

@@ -6,14 +6,14 @@ rented chips are, so a price of power weighs on what is bought and on nothing th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
 from haneul.base.errors import HaneulError, NotEnoughMemory
 from haneul.base.units import NANO
 from haneul.chips.cost import HourCost
-from haneul.chips.estimate import Estimate, scale
+from haneul.chips.estimate import Estimate, scale, show
 from haneul.chips.fleet import Fleet
 from haneul.chips.plan.asked import Group
 from haneul.chips.plan.calibration import Planner
@@ -78,6 +78,35 @@ def compare(
         price=_price(load, found, made, hour, fleet),
         assumptions=found.assumptions,
     )
+
+
+def verdict(found: Sequence[Compared]) -> str:
+    """One line: who makes most, who needs least energy, whose tokens are cheapest."""
+    if not found:
+        return "None of them serves it."
+    most = max(found, key=lambda each: each.tokens_per_s.mid)
+    said = [f"Most output: {most.fleet}, {show(most.tokens_per_s)}"]
+    powered = [each for each in found if each.energy is not None]
+    if powered:
+        said.append(_least("least energy", [(each.fleet, each.energy) for each in powered]))
+    priced = [(each.fleet, each.price.output) for each in found if each.price is not None]
+    if priced:
+        said.append(_least("cheapest output", priced))
+    unknown = [each.fleet for each in found if each.price is None]
+    if unknown:
+        said.append(f"price unknown: {', '.join(unknown)}")
+    return "; ".join(said)
+
+
+def _least(what: str, costs: Sequence[tuple[str, Estimate | None]]) -> str:
+    """The least of costs, and how far the next is."""
+    known = sorted(
+        ((cost.mid, fleet, cost) for fleet, cost in costs if cost is not None),
+        key=lambda each: each[:2],
+    )
+    first = known[0]
+    apart = f", next {known[1][0] / first[0] - 1:.0%} more" if len(known) > 1 else ""
+    return f"{what}: {first[1]}, {show(first[2])}{apart}"
 
 
 def _best(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from haneul.base.errors import BadRequest
+from haneul.base.errors import BadRequest, UnsupportedValue
 from haneul.chips.plan.answer import Plan, Wanted, make_plan, wanted
 from haneul.chips.plan.asked import named_price, parse_prices
 from haneul.chips.plan.calibration import Planner, load_calibration
@@ -13,6 +13,7 @@ from haneul.chips.plan.choose import Search
 from haneul.chips.plan.here import THIS, Here, accelerators
 from haneul.chips.plan.local import local_of
 from haneul.chips.plan.options import Demand, Terms
+from haneul.chips.plan.precision import GGUF_BITS, KNOWN
 from haneul.chips.plan.rows import published, read_rows
 from haneul.chips.plan.terms import Load, PlanModel
 from haneul.services.planning.question import Question
@@ -34,6 +35,7 @@ def plan_serving(
     here what the chip called "this" stands for. Raises BadRequest, NotFound, UnsupportedValue and
     NotEnoughMemory.
     """
+    _refuse_unknown(question)
     chips = load_chips()
     load = Load(
         isl=question.isl,
@@ -83,6 +85,16 @@ def plan_serving(
         planner=Planner(load_calibration()),
         local=local,
     )
+
+
+def _refuse_unknown(question: Question) -> None:
+    """Raises UnsupportedValue for a precision nobody knows, once for all chips."""
+    name = question.precision.lower()
+    if name and name not in KNOWN and name not in GGUF_BITS:
+        known = ", ".join((*KNOWN, *GGUF_BITS))
+        raise UnsupportedValue(
+            f"No precision is called {name!r}; known: {known}.", param="precision"
+        )
 
 
 def asks_for_this(question: Question) -> bool:

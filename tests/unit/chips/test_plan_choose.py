@@ -237,7 +237,7 @@ def test_a_plan_shows_published_rows_of_its_model_and_a_curve_without_beaten_poi
     chips = [point.chip_tokens_per_s for point in found.curve]
     assert users == sorted(users)
     assert chips == sorted(chips, reverse=True)
-    assert found.launch[0].startswith("vllm serve Llama-3.1-70B --tensor-parallel-size")
+    assert found.launch[0].line.startswith("vllm serve Llama-3.1-70B --tensor-parallel-size")
 
 
 def test_a_thousand_plans_take_seconds():

@@ -106,3 +106,19 @@ def test_a_fleet_that_cannot_be_forecast_is_named_with_the_reason(run):
     found = json.loads(run(*WORDS, "--json"))
     assert found["refused"].keys() == {"16 x T-Head PPU"}
     assert "above zero" in run(*WORDS, "--tpot", "-1", code=1)
+
+
+def test_one_line_says_who_makes_most_and_who_needs_least(run):
+    fleets = ("--fleet", "8xH100", "--fleet", "8xH200", "--fleet", "8xL40S")
+    words = (*WORDS[:5], *fleets, "--price", "H200=1", "--price", "H100=2", "--price", "L40S=0.9")
+    found = json.loads(run(*words, "--json"))
+    best = max(found["fleets"], key=lambda each: each["tokens_per_s"]["mid"])["fleet"]
+    thrifty = min(found["fleets"], key=lambda each: each["energy"]["mid"])["fleet"]
+    assert found["answer"].startswith(f"Most output: {best}, ")
+    assert f"least energy: {thrifty}, " in found["answer"]
+    assert run(*words).splitlines()[0] == found["answer"]
+    cheapest = found["answer"].partition("cheapest output: ")[2]
+    priced = [each for each in found["fleets"] if each["price"]]
+    assert cheapest.startswith(
+        min(priced, key=lambda each: each["price"]["output"]["mid"])["fleet"]
+    )

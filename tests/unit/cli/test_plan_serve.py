@@ -35,6 +35,8 @@ def test_a_plan_tells_the_answer_the_options_the_step_the_memory_and_the_sources
     for part in ("WHY NOT", "binding:", "headroom", "tok/s of one user", "measured", "vllm serve"):
         assert part in text
     assert "T-Head PPU does not serve it" in text
+    assert "With --assume-like it is planned as H20 is." in text
+    assert " in bf16: " in first
     assert "assumed: an hour of H100 SXM: 2.95 USD" in text
 
 
@@ -69,6 +71,7 @@ def test_what_cannot_be_is_refused_with_the_reason(plan):
     assert "limits" in plan(*LLAMA[:-1], "H100", "--tpot", "0.01", code=1)
     assert "rate: it is a number > 0" in plan(*LLAMA, "--rate", "-1", code=1)
     assert "rate" in plan(*LLAMA, "--rate", "inf", code=1)
+    assert "No precision is called 'fp7'" in plan(*LLAMA, "--precision", "fp7", code=1)
     assert "8, 16" in plan(*LLAMA, "--kv-bits", "4", code=2).replace("'", "")
     few = plan(*LLAMA[:-1], "1xH100", "--rate", "200", "--tpot", "30", code=1)
     assert "chips would be needed, 1 are there" in few
