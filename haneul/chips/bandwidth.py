@@ -2,7 +2,8 @@
 
 memchr of the C library looks for a byte that is not there, which reads every cache line once and
 writes none, as decoding a token does; ctypes lets go of the interpreter lock meanwhile. Where
-there is no such library a copy is timed instead, whose reads and writes both count.
+there is no such library a copy is timed instead, whose reads and writes both count. On a machine of
+two cores with five others at work this says 17-19 GB/s where bytes over all the time say 2.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import mmap
 import threading
 import time
 from collections.abc import Callable
+from statistics import median
 
 from haneul.chips.estimate import Estimate
 
@@ -79,14 +81,16 @@ def _fill(start: int, size: int, seconds: float) -> int:
 
 
 def _rate(read: Read, start: int, size: int, seconds: float) -> float:
+    """By the middle one of all strides: those in which somebody else had the core do not count."""
     began = now = time.perf_counter()
-    count = offset = 0
+    took: list[float] = []
+    offset = 0
     while now < began + seconds:
         read(start + offset, STRIDE_BYTES)
-        count += STRIDE_BYTES
         offset = (offset + STRIDE_BYTES) % size
-        now = time.perf_counter()
-    return count / (now - began)
+        before, now = now, time.perf_counter()
+        took.append(now - before)
+    return STRIDE_BYTES / median(took)
 
 
 def _reader() -> tuple[Read, str]:

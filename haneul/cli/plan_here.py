@@ -61,7 +61,7 @@ def backtest_here(*, as_json: bool) -> None:
         return
     columns = ("MODEL", "FORMAT", "CHIP", "FIGURE", ">STREAMS", ">SAID", ">MEASURED", ">ERROR")
     print_table(
-        (*columns, "INSIDE", ">N", "FROM", "LAST"),
+        (*columns, "INSIDE", ">N", "FROM", "CALIBRATION", "LAST"),
         [_line(each) for each in found.rows],
         empty="No rows.",
     )
@@ -108,6 +108,7 @@ def _line(each: Scored) -> tuple[str, ...]:
         "yes" if each.inside else "no",
         str(row.count),
         row.source,
+        row.calibration or "none",
         show_time(row.last_us),
     )
 

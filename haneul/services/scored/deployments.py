@@ -38,7 +38,7 @@ from haneul.store.database import Database
 from haneul.store.deployments import DeploymentRow
 from haneul.store.forecasts import MeasurementRow
 
-LOOK_S = 5.0  # between two looks at the memory of the engines
+LOOK_S, LOOK_MOST_S = 5.0, 60.0  # between two looks at the memory of the engines
 CLOSE_S = 5.0  # for what is being kept when the cloud ends
 GROWN = 1.02  # beyond what was kept, before it is kept again
 Held = Callable[[int], int | None]
@@ -63,6 +63,7 @@ class Deployments:
         self._running: dict[Replica, tuple[DeploymentRow, int]] = {}  # and the most seen, in bytes
         self._keeping: set[asyncio.Task[None]] = set()
         self._looker: asyncio.Task[None] | None = None
+        self._started = asyncio.Event()
 
     def open(self) -> None:
         """Looks at memory from now on."""
@@ -95,6 +96,7 @@ class Deployments:
             log.warning("forecast_not_kept", model=replica.spec.model, reason=error.message)
         else:
             self._running[replica] = (row, 0)
+            self._started.set()
 
     async def _row(
         self, replica: Replica, digest: str, shape: Shape, started_us: int
@@ -110,29 +112,43 @@ class Deployments:
         )
 
     async def _look(self) -> None:
+        """Often while an engine is new or grows, then less and less: a look at much takes time."""
+        pause_s = self._look_s
         while True:
-            await asyncio.sleep(self._look_s)
+            is_new = await self._is_told(pause_s)
+            grew = False
             for replica in list(self._running):
                 if replica.state != READY:
                     del self._running[replica]  # when it is ready again, that is another one
                     continue
                 try:
-                    await self._measure(replica)
+                    grew = await self._measure(replica) or grew
                 except HaneulError as error:  # the next look sees as much
                     log.warning("memory_not_kept", reason=error.message)
+            pause_s = self._look_s if is_new or grew else min(2 * pause_s, LOOK_MOST_S)
 
-    async def _measure(self, replica: Replica) -> None:
+    async def _is_told(self, within_s: float) -> bool:
+        """Whether another engine has started; returns then, or after so long."""
+        try:
+            await asyncio.wait_for(self._started.wait(), within_s)
+        except TimeoutError:
+            return False
+        self._started.clear()
+        return True
+
+    async def _measure(self, replica: Replica) -> bool:
         """Keeps how much memory an engine holds, where that is more than ever before."""
         row, most = self._running[replica]
         process = replica.process
         if process is None or process.returncode is not None:
-            return
+            return False
         found = await asyncio.to_thread(self._held, process.pid)
         if found is None or found <= most * GROWN:
-            return
+            return False
         await self._database.call(forecast_queries.add_measurements, [memory_row(row, found)])
         if replica in self._running:
             self._running[replica] = (row, found)
+        return True
 
 
 class Here(NamedTuple):
