@@ -48,12 +48,17 @@ def test_the_published_rows_are_forecast_within_the_errors_the_page_names():
     report = backtest(SCORED, [], load_calibration(), known=SCORED)
     assert report.answered >= 0.97
     assert report.whole.median is not None
-    assert report.whole.median < 0.2
+    assert report.whole.median < 0.16
+    assert report.whole.within_20 is not None
+    assert report.whole.within_20 > 0.6
     assert report.whole.within_2x is not None
     assert report.whole.within_2x > 0.9
     assert report.whole.covered is not None
     assert 0.75 <= report.whole.covered <= 0.85
     assert report.pairs_right / report.pairs > 0.95
+    known = [each for each in report.unseen_chips if each.rows >= 3]
+    assert len(known) >= 9
+    assert all(each.median is not None and each.median < 0.3 for each in known)
 
 
 def test_a_row_left_out_does_not_know_its_own_measurement():
