@@ -9,11 +9,12 @@ ROOT = Path(__file__).parent.parent / "haneul"
 # Each layer may import itself and the layers named after it.
 LAYERS = {
     "cli": ["cloud", "console", "quality", "services", "models", "chips", "store", "base"],
-    "cloud": ["console", "services", "models", "chips", "store", "base"],
+    "cloud": ["console", "services", "auto", "models", "chips", "store", "base"],
     "quality": ["services", "models", "store", "base"],
     "console": ["base"],
     "testing": ["base"],
-    "services": ["models", "chips", "store", "base"],
+    "services": ["auto", "models", "chips", "store", "base"],
+    "auto": ["store", "base"],
     "models": ["chips", "store", "base"],
     "chips": ["base"],
     "store": ["base"],

@@ -1,0 +1,1 @@
+"""Which model answers a prompt well enough for the least money: the decision behind routing."""

@@ -1,0 +1,91 @@
+"""Learn, then test: the cheapest knob whose loss of quality is shown to stay within alpha.
+
+A log the fit has not seen says, prompt by prompt, how much worse the policy answers than the best
+fixed model (-1..1). The knobs are tested in a fixed sequence, safest first, and testing stops at
+the first that is not shown: so no knob costs a share of delta, and the last shown one holds with
+confidence 1 - delta (Angelopoulos, Bates, Candès, Jordan and Lei 2021). The test is a betting
+martingale on the mean (Waudby-Smith and Ramdas 2023): exact for every sample size, no normality.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from haneul.auto.familiar import CAUTION
+from haneul.auto.outcomes import Outcomes
+from haneul.auto.policy import Guarantee, Policy, arms_played, choose, estimates
+
+STAKE_MAX = 0.9  # of what is owned; all of it could be lost in one round
+START_VARIANCE, START_ROUNDS = 0.1, 20.0
+
+Doubles = NDArray[np.float64]
+
+
+def evidence_against(losses: Doubles, alpha: float) -> float:
+    """A p-value of "the mean loss exceeds `alpha`", for losses in -1..1 in the order they came.
+
+    Each stake is set by the rounds before it alone, so the capital is a supermartingale where the
+    mean loss is alpha or more, and by Ville's inequality seldom ever reaches 1 / p.
+    """
+    gains = alpha - np.clip(losses, -1.0, 1.0)
+    rounds = np.arange(len(gains)) + START_ROUNDS
+    before = np.concatenate(([0.0], np.cumsum(gains)[:-1]))
+    squares = np.concatenate(([0.0], np.cumsum(gains**2)[:-1]))
+    mean = (before + alpha * START_ROUNDS / 2) / rounds
+    variance = (squares + START_VARIANCE * START_ROUNDS) / rounds
+    stake = np.clip(mean / variance, 0.0, STAKE_MAX / (1.0 + alpha))
+    capital = np.cumsum(np.log1p(stake * gains))
+    return float(min(1.0, np.exp(-capital.max(initial=0.0))))
+
+
+def last_shown(losses: Sequence[Doubles], *, alpha: float, delta: float) -> int | None:
+    """The last of a sequence, safest first, up to which every loss is shown to be within alpha."""
+    shown = None
+    for at, one in enumerate(losses):
+        if evidence_against(one, alpha) > delta:
+            break
+        shown = at
+    return shown
+
+
+def losses_at(policy: Policy, outcomes: Outcomes, prices: Sequence[float]) -> list[Doubles]:
+    """How much worse than the best fixed model each prompt came out, at each lambda."""
+    truth, _ = arms_played(outcomes, policy.pairs)
+    good, costs, alike = estimates(policy, outcomes.prompts, outcomes.tokens_in)
+    rows = np.arange(len(truth))
+    losses = []
+    for price in prices:
+        arms = choose(policy, good, costs, price=price, is_foreign=alike < CAUTION)
+        losses.append(truth[:, policy.best] - truth[rows, arms])
+    return losses
+
+
+def certify(
+    policy: Policy,
+    outcomes: Outcomes,
+    *,
+    alpha: float,
+    delta: float = 0.05,
+    date: str | None = None,
+) -> Policy:
+    """The policy with its guarantee; without one where nothing could be shown.
+
+    `outcomes` must be a log of traffic as it comes that the fit has not seen.
+    """
+    prices = policy.sweep.prices.tolist()
+    at = last_shown(losses_at(policy, outcomes, prices), alpha=alpha, delta=delta)
+    found = None
+    if at is not None:
+        found = Guarantee(
+            prompts=len(outcomes.prompts),
+            alpha=alpha,
+            delta=delta,
+            date=date or datetime.datetime.now(datetime.UTC).date().isoformat(),
+            price=prices[at],
+        )
+    return msgspec.structs.replace(policy, guarantee=found)
