@@ -86,14 +86,16 @@ def read_kfd(root: Path) -> list[Card]:
     """Compute nodes of /sys/class/kfd, which a container may see where it does not see drm."""
     cards = []
     for node in sorted((root / "sys/class/kfd/kfd/topology/nodes").glob("[0-9]*")):
-        facts = dict(re.findall(r"^(\w+) (\d+)$", text_of(node / "properties"), re.MULTILINE))
+        facts = dict(
+            re.findall(r"^(\w+) ([0-9]{1,18})$", text_of(node / "properties"), re.MULTILINE)
+        )
         if facts.get("vendor_id") != str(int(VENDOR, 16)) or facts.get("simd_count", "0") == "0":
             continue
         banks = (text_of(bank) for bank in (node / "mem_banks").glob("*/properties"))
         sizes = [
             int(size)
             for bank in banks
-            for heap, size in re.findall(r"heap_type (\d+)\s+size_in_bytes (\d+)", bank)
+            for heap, size in re.findall(r"heap_type ([0-9])\s+size_in_bytes ([0-9]{1,18})", bank)
             if heap in ("1", "2")  # of the card, visible to the processor or not
         ]
         target = _target(facts.get("gfx_target_version", ""))

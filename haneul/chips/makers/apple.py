@@ -42,14 +42,14 @@ def parse_displays(text: str) -> list[Card]:
         name = _plain(str(each.get("sppci_model") or each.get("_name") or ""))
         if not name.startswith("Apple"):
             continue
-        cores = str(each.get("sppci_cores", ""))
+        cores = size_of(each.get("sppci_cores"))
         cards.append(
             Card(
                 name=name,
                 memory_bytes=None,
                 memory_free_bytes=None,
                 power_w=None,
-                cores=int(cores) if cores.isdigit() else None,
+                cores=cores,
                 is_unified=True,
             )
         )

@@ -30,7 +30,7 @@ def parse_npu_smi(text: str) -> list[Card]:
         if len(cells) != 3:
             continue
         head = re.fullmatch(r"(\d+)\s+(\S+)", cells[0])
-        memory = re.search(r"(\d+)\s*/\s*(\d+)$", cells[2])
+        memory = re.search(r"([0-9]{1,9})\s*/\s*([0-9]{1,9})$", cells[2])
         # A second row may be two numbers, as a first may be: its bus tells them apart.
         if head and not re.fullmatch(r"[0-9A-Fa-fx]{4}:[0-9A-Fa-fx:.]+|NA", cells[1]):
             number, name = head[1], head[2]

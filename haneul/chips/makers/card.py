@@ -10,7 +10,7 @@ from msgspec import Struct
 MIB = 1 << 20
 # AMD's tools say MB and GB and mean binary ones: 196592 MB are what an MI300X has of 192 GiB.
 SIZES = {"": 1, "B": 1, "KB": 1 << 10, "MB": MIB, "GB": 1 << 30, "MIB": MIB, "GIB": 1 << 30}
-QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+QUANTITY = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([A-Za-z]*)\s*")
 
 
 class Card(Struct, frozen=True):

@@ -15,8 +15,8 @@ CARDS = (
 PARTS = ("nvidia-smi", "-L")
 # Chips that have no memory of their own; of them the tool says N/A or an aperture of it.
 UNIFIED = re.compile(r"\b(gb10|n1x|orin|thor|xavier|tegra|nvgpu)\b", re.IGNORECASE)
-CARD = re.compile(r"GPU (\d+): (.+?)(?: \(UUID: .*)?$")
-PART = re.compile(r"\s+MIG (?:(\d+)c\.)?(\d+)g\.(\d+)gb(\S*)\s+Device\s+\d+:")
+CARD = re.compile(r"GPU ([0-9]{1,4}): (.+?)(?: \(UUID: .*)?$")
+PART = re.compile(r"\s+MIG (?:([0-9])c\.)?([0-9])g\.([0-9]{1,4})gb(\S*)\s+Device\s+[0-9]+:")
 COMPUTE_PARTS, MEMORY_PARTS = 7, 8  # of a card that MIG divides, A100 and later
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from haneul.chips.accelerators import ToolFailed, find_accelerators, run_tool
 from haneul.chips.chip import Chip
@@ -268,6 +270,30 @@ def test_a_tool_that_failed_is_told_of_once_and_the_others_are_asked_all_the_sam
     assert [(each.tool, each.why) for each in result.troubles] == [("amd-smi", "Permission denied")]
     assert result.chips[1].name == "Ascend 910C"
     assert asked.count("amd-smi") == 1
+
+
+PARSERS = (
+    *(nvidia.parse_cards, amd.parse_amd_smi, amd.parse_rocm, ascend.parse_npu_smi),
+    *(apple.parse_displays, apple.parse_system),
+)
+TEXTS = tuple(path.read_text() for path in sorted(RECORDED.iterdir()) if path.suffix != ".md")
+
+
+@given(
+    st.sampled_from(TEXTS),
+    st.integers(0, 4000),
+    st.integers(0, 40),
+    st.text(max_size=30) | st.sampled_from(["9" * 400, "N/A", "²", "{}", "null", "-1", "\x00"]),
+)
+def test_no_answer_of_a_tool_makes_a_parser_fail(text: str, at: int, length: int, other: str):
+    at %= len(text)
+    changed = text[:at] + other + text[at + length :]
+    for parse in PARSERS:
+        parse(changed)
+    nvidia.divided(nvidia.parse_cards(changed), changed)
+    for written in (other, {"value": other, "unit": other}, [other], {"value": {}}):
+        assert (size_of(written) or 0) >= 0
+        assert (number_of(written) or 0) >= 0
 
 
 @pytest.mark.parametrize(
