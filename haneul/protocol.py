@@ -126,8 +126,7 @@ class Connection(asyncio.Protocol):
         if call is None or not call.has_body or call.repeated or call.is_old or self._is_last:
             return
         self._misses += 1
-        known = learn(data, call.headers, self._count)
-        if known is not None:
+        if (known := learn(data, call.headers, self._count)) is not None:
             self._found = call.found = Found(known, call)
 
     def _start_again(self, found: Found, data: bytes, start: int) -> None:
@@ -146,9 +145,8 @@ class Connection(asyncio.Protocol):
             repeated=NONE,
             is_local=self._is_local,
             found=found,
+            body=data[start:],
         )
-        call.take(data[start:])
-        call.whole()
         self._start(call)
 
     def pause_writing(self) -> None:
@@ -334,7 +332,8 @@ class Connection(asyncio.Protocol):
             self._unsent = unsent
             self._expect(self.stall_s, self._check_stall)
         elif not self._is_in_head:
-            self._expect(self.keep_alive_s, self._transport.close)
+            self._deadline = self.since + self.keep_alive_s
+            self._late = self._transport.close
 
     def finish(self) -> None:
         """No request is taken from now on, but for the one that runs."""
@@ -359,8 +358,7 @@ class Connection(asyncio.Protocol):
         self._late = late
 
     def _expect_head(self, seen: int) -> None:
-        self._is_in_head = True
-        self._head_bytes = seen
+        self._is_in_head, self._head_bytes = True, seen
         self._expect(self.head_s, self._head_is_late)
 
     def _head_is_late(self) -> None:

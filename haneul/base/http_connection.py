@@ -1,6 +1,7 @@
-"""One connection to an engine, as bytes come over it: see `http`, whose client keeps them.
+"""One connection to an engine: what was asked over it, and what comes of the answer.
 
-A body that has to go on at once is pumped: given to its reader in the very call that brought it.
+httptools parses. A whole answer whose head was there before, with nothing but the length of the
+body changed, is known by its bytes; of a stream, so are the chunks.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from typing import Protocol, cast
 
 import httptools
 
+from haneul.base.again import Known, body_at, learn
 from haneul.base.chunked import END, whole_chunks
 from haneul.base.errors import EngineFailed, EngineUnavailable
 
 HIGH_WATER_BYTES = 256 << 10
+OK = 200
 FRAMING = {b"content-length", b"transfer-encoding"}  # headers that say where a body ends
 
 
@@ -47,6 +50,8 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.closed = False
         self.parser = httptools.HttpResponseParser(self)
+        self._known: tuple[Known, dict[bytes, bytes]] | None = None  # the head of a whole answer
+        self._is_asked = False  # and nothing has come since
         self._fresh()
 
     def _fresh(self) -> None:
@@ -67,6 +72,15 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
 
     def data_received(self, data: bytes) -> None:
+        is_first, self._is_asked = self._is_asked, False
+        if self.complete:  # what nobody asked for would be taken for the next answer
+            self.abort()
+            return
+        if is_first and self._known is not None:
+            known, headers = self._known
+            if start := body_at(known, data):
+                self._answered_again(headers, data[start:])
+                return
         self.got_any = True
         sink = self._sink
         if self._is_between:
@@ -83,6 +97,25 @@ class Connection(asyncio.Protocol):
             self._wake()
         else:
             self._pour(sink)
+        if self.complete:
+            self._learn(data, is_first=is_first)
+
+    def _learn(self, data: bytes, *, is_first: bool) -> None:
+        """Keeps the head of an answer that came in one piece, to know it when it comes again."""
+        self._known = None
+        if is_first and self.status == OK and self.keep_alive:
+            known = learn(data, self.headers, len(self.headers))
+            self._known = None if known is None else (known, self.headers)
+
+    def _answered_again(self, headers: dict[bytes, bytes], body: bytes) -> None:
+        """Takes a whole answer whose head is known."""
+        if self._known is not None and len(body) != self._known[0].length:
+            headers = {**headers, b"content-length": b"%d" % len(body)}
+        self.status, self.headers = OK, headers
+        self.got_any = self.got_head = self.complete = True
+        self.body.append(body)
+        self.unread = len(body)
+        self._wake()
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -128,9 +161,11 @@ class Connection(asyncio.Protocol):
 
     # one request
     def write(self, data: bytes) -> None:
+        is_between = self.complete or (self.status == 0 and not self.got_any)
         self._fresh()
         if self.closed or self.transport is None:
             raise Disconnected()
+        self._is_asked = is_between
         self.transport.write(data)
 
     def changed(self) -> asyncio.Future[None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from haneul.base.errors import NotAuthenticated
 from haneul.services.accounts import Accounts
 from haneul.services.call import Call
-from haneul.services.heads import APP, key_text, terms_of
+from haneul.services.heads import APP, KEY_HEADERS, key_text, terms_of
 from haneul.services.keyring import Keyring, Seen, from_app, require
 from haneul.services.keys import LOCAL, Key
 from haneul.services.limits import Account
@@ -65,8 +65,8 @@ class Askers:
         seen = await self._seen(call)
         key = from_app(_inside(call) if seen is None else seen.key, call.headers.get(APP))
         asker = Asker(key, await self._accounts.of(key), seen)
-        if call.found is not None:
-            call.found.asker = asker
+        if call.found is not None and not call.headers.keys().isdisjoint(KEY_HEADERS):
+            call.found.asker = asker  # a page's session may end at any time, a key's text may not
         return asker
 
     async def who(self, call: Call) -> Key:

@@ -83,10 +83,13 @@ class Call:
         is_local: bool,
         is_old: bool = False,
         found: Found | None = None,
+        body: bytes | None = None,
     ) -> None:
         self.id = new_id("req")
         self._received = Moment()
         self.received_us = self._received.at_us  # when its head was there
+        # The time, for this call: never before what was noted of it.
+        self.now_us: Callable[[], int] = self._received.now_us
         self.errors = errors  # how its client is told what failed
         self.method = method
         self.path = path  # decoded
@@ -110,21 +113,17 @@ class Call:
         self._line = line
         self._task: asyncio.Task[None] | None = None
         self._head = b""  # not yet written
-        self._body: list[bytes] = []
-        self._size = 0
+        self._body: list[bytes] = [] if body is None else [body]
+        self._size = 0 if body is None else len(body)
         self._taken = 0  # bytes of the body that were given on, piece by piece
         self._is_piecewise = False
         self._most = 0  # bytes of a body that are taken
-        self._is_whole = False
+        self._is_whole = body is not None
         self._waiter: asyncio.Future[None] | None = None
         self._is_stream = False
         self._within_s = float("inf")
         self._deadline = float("inf")
         self._late: HaneulError | None = None
-
-    def now_us(self) -> int:
-        """The time, for this call: never before what was noted of it."""
-        return self._received.now_us()
 
     @property
     def origin(self) -> str:

@@ -46,7 +46,7 @@ from haneul.services.replays import Replays
 from haneul.services.retries import Retries
 from haneul.services.router import Plan, Router, head
 from haneul.services.sessions import Sessions
-from haneul.services.targets import EMBEDDED, Target, Targets
+from haneul.services.targets import EMBEDDED, Target, Targets, always_ready
 from haneul.services.watch import Silent, Wait, Watch
 
 ERROR_MAX_BYTES = 64 << 10
@@ -120,11 +120,13 @@ class Gateway:
             error = None  # its traceback has this frame: the cycle would wait for a collection
             self.calls.remove(call)
 
-    async def serve(self, call: Call, dialect: Dialect) -> None:
+    def serve(self, call: Call, dialect: Dialect) -> Awaitable[None]:
         """Answers one request that engines are asked for, or as it was answered before."""
         if IDEMPOTENCY not in call.headers:
-            await self._serve(call, dialect)
-            return
+            return self._serve(call, dialect)
+        return self._once(call, dialect)
+
+    async def _once(self, call: Call, dialect: Dialect) -> None:
         key = await self.who(call)
         require(key, "infer")
         data = await self.body(call, key)
@@ -188,7 +190,9 @@ class Gateway:
             is_last = target is targets[-1]
             reason = FALLBACK if number else plan.reason
             promise = promised(target)
-            call.limits = limits + head(target.engine, reason) + line(promise)
+            call.limits = limits + head(target.engine, reason)
+            if promise is not None:
+                call.limits += line(promise)
             bill.routed(reason, None if is_last else targets[number + 1])
             calls = bill.calls
             try:
@@ -225,7 +229,8 @@ class Gateway:
                 entered_s = await target.gate.enter()
                 if target.health.paused_until:
                     self.router.trying(target)
-                await target.ready(config.first_token_s)
+                if target.ready is not always_ready:
+                    await target.ready(config.first_token_s)
                 call.within(config.first_token_s if request.ask.is_stream else config.answer_s)
                 wait.sent()
                 request.bill.enter(target, entered_s)
@@ -274,13 +279,13 @@ class Gateway:
         call, key, ask, bill = request.call, request.key, request.ask, request.bill
         data = await reply.read()
         wait.heard()
-        whole = openai.read_whole(data)
+        whole, counters = openai.read_whole(data), bill.counters
         bill.upstream_id = whole.id
         if whole.usage is not None:
-            openai.read_usage(whole.usage, bill.counters)
+            openai.read_usage(whole.usage, counters)
             bill.metering = "engine"
         else:
-            openai.count_whole(whole, ask, bill.counters)
+            openai.count_whole(whole, ask, counters)
             bill.metering = "counted"
         bill.arrived()
         bill.close("done", 200)

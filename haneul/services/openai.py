@@ -56,7 +56,10 @@ def read(route: Route, data: bytes) -> Ask:
     for name in LENGTH_ALIASES:
         if name in body.fields:
             raise UnknownField(f"'{name}' is not taken here; say 'max_tokens'.", param=name)
-    prompt_bytes = sum(len(body.fields.get(name, b"")) for name in route.prompt_fields)
+    prompt_bytes = 0
+    for name in route.prompt_fields:
+        if (raw := body.fields.get(name)) is not None:
+            prompt_bytes += len(raw)
     ask = Ask(
         route=route,
         name=route.name,
@@ -73,7 +76,9 @@ def read(route: Route, data: bytes) -> Ask:
 
 def _generation(ask: Ask, request: ChatRequest | CompletionRequest) -> Ask:
     """The same, of a request whose answer is generated."""
-    wants_usage, wants_each = _stream_options(ask.body, request)
+    wants_usage = wants_each = False
+    if request.stream_options is not None:
+        wants_usage, wants_each = _stream_options(ask.body, request)
     return msgspec.structs.replace(
         ask,
         is_stream=bool(request.stream),
@@ -88,8 +93,7 @@ def _generation(ask: Ask, request: ChatRequest | CompletionRequest) -> Ask:
 
 def _stream_options(body: Body, request: ChatRequest | CompletionRequest) -> tuple[bool, bool]:
     """Whether the client wants usage at the end, and in each chunk (vLLM's habit)."""
-    if request.stream_options is None:
-        return False, False
+    assert request.stream_options is not None
     if not request.stream:
         raise BadRequest("'stream_options' goes with 'stream'.", param="stream_options")
     options = msgspec.json.decode(body.fields["stream_options"], type=dict[str, Any])

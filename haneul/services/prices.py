@@ -101,8 +101,10 @@ def worst_nano(rates: Rates, *, prompt_max: int, completion_max: int, units_max:
     dearest, cached = rates.input_nano, rates.cached_nano
     if cached > dearest:
         dearest = cached
-    total = prompt_max * dearest + completion_max * rates.dearest_output_nano
-    return rounded(total + units_max * rates.unit_nano, rates.share_millionths)
+    total = prompt_max * dearest + units_max * rates.unit_nano
+    if completion_max:
+        total += completion_max * rates.dearest_output_nano
+    return rounded(total, rates.share_millionths)
 
 
 def affordable_tokens(rates: Rates, *, prompt_max: int, remaining_nano: int, limit: int) -> int:

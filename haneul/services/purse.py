@@ -27,8 +27,7 @@ class Rate:
     @property
     def remaining(self) -> int:
         """Whole units that can be taken now."""
-        self._refill()
-        return max(0, int(self.level))
+        return max(0, int(self._refill()))
 
     def change(self, per_minute: int) -> None:
         """Holds a new limit: what was used already is used under it too."""
@@ -38,15 +37,13 @@ class Rate:
 
     def wait_s(self, amount: int) -> float:
         """Seconds until the amount is there; 0 now. More than a minute's worth waits for full."""
-        self._refill()
         full = self.per_minute
-        missing = (amount if amount < full else full) - self.level
+        missing = (amount if amount < full else full) - self._refill()
         return missing * MINUTE_S / full if missing > 0 else 0.0
 
     def told(self) -> tuple[int, float]:
         """`remaining`, and the seconds until it is full again."""
-        self._refill()
-        level, full = self.level, self.per_minute
+        level, full = self._refill(), self.per_minute
         return (int(level) if level > 0 else 0, (full - level) * MINUTE_S / full)
 
     def take(self, amount: int) -> None:
@@ -58,11 +55,15 @@ class Rate:
             self._refill()
         self.level -= amount
 
-    def _refill(self) -> None:
+    def _refill(self) -> float:
+        """The level as it is now."""
         now, full = self._clock(), self.per_minute
         level = self.level + (now - self._at) * full / MINUTE_S
-        self.level = level if level < full else float(full)
         self._at = now
+        if level > full:
+            level = float(full)
+        self.level = level
+        return level
 
 
 class Window:

@@ -78,7 +78,7 @@ class Retries:
     def called(self, key_id: str) -> None:
         """A request has come, whose first call is now made."""
         self._all.called()
-        self._of(key_id).called()
+        (self._keys.get(key_id) or self._of(key_id)).called()
 
     def take(self, key_id: str) -> bool:
         """Whether the request of this key may be tried once more; then that is counted."""

@@ -9,9 +9,9 @@ import pytest
 import pytest_asyncio
 
 from haneul.base import http
+from haneul.base.http_connection import HIGH_WATER_BYTES, Disconnected
 from haneul.base.errors import BadRequest, EngineFailed, EngineUnavailable
 from haneul.base.http import Address, Client
-from haneul.base.http_connection import HIGH_WATER_BYTES, Disconnected
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -234,3 +234,45 @@ async def test_a_reply_that_was_read_has_no_power_over_the_next_on_its_connectio
             second = await client.send(to, "GET", "/x")
         assert await second.read() == b"hello"
         assert len(requests) == 2
+
+
+async def test_an_answer_whose_head_was_there_before_is_read_as_if_it_were_new(client):
+    def of(body, status=b"200 OK", kind=b"a"):
+        head = b"HTTP/1.1 %b\r\nkind: %b\r\ncontent-length: %d\r\n\r\n" % (status, kind, len(body))
+        return head + body
+
+    answers = [
+        (of(b"hello"),),
+        (of(b"hello"),),
+        (of(b"good day to you"),),
+        (of(b"")[:-2], b"\r\n"),
+        (of(b"hello", kind=b"b"),),
+        (of(b"no", status=b"503 Busy", kind=b"b"),),
+        (of(b"hello")[:-2], b"lo"),
+        (OK + b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",),
+        (of(b"x" * 100_000),),
+        (of(b"bye"),),
+    ]
+    async with serving(*answers, is_kept=True) as (to, requests):
+        found = []
+        for _ in answers:
+            reply = await client.send(to, "GET", "/x")
+            found.append((reply.status, reply.headers.get(b"kind"), await reply.read()))
+            length = reply.headers.get(b"content-length")
+            assert length is None or int(length) == len(found[-1][2])
+        assert [(status, len(body)) for status, _, body in found] == [
+            *((200, 5), (200, 5), (200, 15), (200, 0), (200, 5), (503, 2)),
+            *((200, 5), (200, 5), (200, 100_000), (200, 3)),
+        ]
+        assert [kind for _, kind, _ in found] == [*([b"a"] * 4), b"b", b"b", b"a", None, b"a", b"a"]
+        assert len(requests) == len(answers)
+        assert len(client._idle[to]) == 1, "all of it over one connection"
+
+
+async def test_what_an_engine_says_unasked_is_no_answer_to_the_next_who_asks(client):
+    hello = OK + b"content-length: 5\r\n\r\nhello"
+    evil = OK + b"content-length: 4\r\n\r\nevil"
+    async with serving((hello, evil), is_kept=True) as (to, _):
+        assert await get(client, to) == (200, b"hello")
+        await asyncio.sleep(0.1)
+        assert await get(client, to) == (200, b"hello")
