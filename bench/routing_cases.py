@@ -12,7 +12,7 @@ from haneul.auto.familiar import CAUTION, Watch
 from haneul.auto.feedback import Feedback
 from haneul.auto.guarantee import last_shown, losses_at
 from haneul.auto.outcomes import Outcomes
-from haneul.auto.policy import Policy, choose, estimates, fit, price_for
+from haneul.auto.policy import Policy, arms_played, choose, estimates, fit, price_for
 
 Row = dict[str, Any]
 Doubles = np.ndarray[Any, Any]
@@ -92,13 +92,13 @@ def _against(policy: Policy, stream: Outcomes, arms: Doubles, part: slice) -> tu
 def guarantee(folder: Path) -> list[Row]:
     """How often a shown bound was broken on all other prompts, and the cost under it.
 
-    Fitted on 40 % of the prompts; each round shows the bound on 1,500 others drawn anew, and asks
+    Fitted on 60 % of the prompts; each round shows the bound on 1,500 others drawn anew, and asks
     those left and all of them.
     """
     outcomes = load(folder, ["mmlupro"], models=TIERS)
     order = np.random.default_rng(0).permutation(len(outcomes.prompts))
-    cut = int(0.4 * len(order))
-    policy = fit(outcomes.rows(order[:cut]), are_pairs_tried=False)
+    cut = int(0.6 * len(order))
+    policy = fit(outcomes.rows(order[:cut]))
     log = outcomes.rows(order[cut:])
     prices = policy.sweep.prices.tolist()
     losses = np.stack(losses_at(policy, log, prices))
@@ -114,9 +114,10 @@ def guarantee(folder: Path) -> list[Row]:
 def _paid(policy: Policy, log: Outcomes, prices: list[float]) -> Doubles:
     good, costs, alike = estimates(policy, log.prompts, log.tokens_in)
     rows, foreign = np.arange(len(good)), alike < CAUTION
+    _, paid = arms_played(log, policy.pairs)
     return np.stack(
         [
-            log.cost_usd[rows, choose(policy, good, costs, price=price, is_foreign=foreign)]
+            paid[rows, choose(policy, good, costs, price=price, is_foreign=foreign)]
             for price in prices
         ]
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -33,6 +33,7 @@ TRUST_PRIOR_LABELS = 400.0
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+Numbers = NDArray[Any]  # of either width
 Integers = NDArray[np.int64]
 
 
@@ -106,7 +107,7 @@ def fit_estimate(
 
 def _earned(unseen: Doubles, trust: Doubles, worth: Callable[[Doubles], Doubles]) -> Doubles:
     """The trust with as much of the residuals as makes better choices, beyond chance."""
-    chosen = trust * _TABLE_ONLY
+    chosen: Doubles = trust * _TABLE_ONLY
     value = worth(_blended(unseen, chosen))
     for share in (0.5, 1.0):
         tried = trust * np.where(_TABLE_ONLY > 0, 1.0, share)
@@ -117,7 +118,8 @@ def _earned(unseen: Doubles, trust: Doubles, worth: Callable[[Doubles], Doubles]
 
 
 def _blended(unseen: Doubles, trust: Doubles) -> Doubles:
-    return np.clip(np.einsum("l,nlk->nk", trust, unseen), 0.0, 1.0)
+    blended: Doubles = np.clip(np.einsum("l,nlk->nk", trust, unseen), 0.0, 1.0)
+    return blended
 
 
 class _Levels(msgspec.Struct, frozen=True):
@@ -231,8 +233,8 @@ def _fit_tasks(vectors: Floats, tasks: Integers, count: int) -> Floats:
     weights = np.zeros((size, count))
     if count == 1:
         return weights.astype(np.float32)
-    ours = vectors.astype(np.float64)
-    inverse = np.linalg.inv(ours.T @ ours * 0.25 + TASK_RIDGE * np.eye(size))
+    ours: Doubles = vectors.astype(np.float64)
+    inverse: Numbers = np.linalg.inv(ours.T @ ours * 0.25 + TASK_RIDGE * np.eye(size))
     target, speed = _one_hot(tasks, count), np.zeros_like(weights)
     for _ in range(30):
         step = inverse @ (ours.T @ (target - _softmax(ours @ weights)) - TASK_RIDGE * weights)
@@ -276,24 +278,27 @@ def _unit(vectors: Floats) -> Floats:
     return unit
 
 
-def _belonging(vectors: Floats, cells: Floats) -> Floats:
+def _belonging(vectors: Floats, cells: Floats) -> Numbers:
     return _softmax(CELL_SHARPNESS * (_unit(vectors) @ cells.T))
 
 
-def _softmax(scores: Floats) -> Floats:
-    raised = np.exp(scores - scores.max(1, keepdims=True))
-    return raised / raised.sum(1, keepdims=True)
+def _softmax(scores: Numbers) -> Numbers:
+    raised: Numbers = np.exp(scores - scores.max(1, keepdims=True))
+    raised /= raised.sum(1, keepdims=True)
+    return raised
 
 
 def _one_hot(tasks: Integers, count: int) -> Doubles:
     return np.eye(count)[tasks]
 
 
-def _shrunk(weights: Doubles, values: Doubles, prior: float) -> Doubles:
+def _shrunk(weights: Numbers, values: Doubles, prior: float) -> Doubles:
     """Weighted means of the rows' values, shrunk to nought as if `prior` rows said nought."""
-    return (weights.T @ values) / (weights.sum(0)[:, None] + prior)
+    means: Doubles = (weights.T @ values) / (weights.sum(0)[:, None] + prior)
+    return means
 
 
 def _ridge(vectors: Floats, values: Doubles, ridge: float) -> Doubles:
-    ours = vectors.astype(np.float64)
-    return np.linalg.solve(ours.T @ ours + ridge * np.eye(ours.shape[1]), ours.T @ values)
+    ours: Doubles = vectors.astype(np.float64)
+    found: Numbers = np.linalg.solve(ours.T @ ours + ridge * np.eye(ours.shape[1]), ours.T @ values)
+    return found

@@ -52,7 +52,8 @@ def likeness(
     """The rank of each prompt among those of the fit, 0 (unlike all of them) to 1."""
     signs = _signs(space, vectors, known, nearest)
     sums = ((signs - familiar.mean) / familiar.scale).sum(1)
-    return np.interp(sums, familiar.sums, _RANKS)
+    ranks: Doubles = np.interp(sums, familiar.sums, _RANKS)
+    return ranks
 
 
 def _signs(space: Space, vectors: Floats, known: Floats, nearest: Floats) -> Floats:

@@ -43,12 +43,12 @@ class Feedback:
         """The chances of a good answer (K arms), as corrected by what came back."""
         if kind is not None:
             found = good + self._surprise[kind] / (self._weight[kind] + PRIOR_LABELS)
-            return np.clip(found, 0.0, 1.0)
+            return _bounded(found)
         start = np.full(len(good), self._start(good) - DOUBT)
         start[self._best] += DOUBT
         prior = FOREIGN_PRIOR_LABELS
         found = (self._surprise[-1] + prior * start) / (self._weight[-1] + prior)
-        return np.clip(found, 0.0, 1.0)
+        return _bounded(found)
 
     def spread(self, kind: int | None, good: Doubles) -> Doubles:
         """The standard deviation of each corrected chance."""
@@ -56,7 +56,8 @@ class Feedback:
         if kind is not None:
             weight = self._weight[kind] + PRIOR_LABELS
         chance = self.corrected(kind, good)
-        return np.sqrt(np.maximum(chance * (1 - chance), 0.01) / (weight + 1))
+        variance: Doubles = np.maximum(chance * (1 - chance), 0.01) / (weight + 1)
+        return variance**0.5
 
     def drawn(self, kind: int | None, good: Doubles, rng: np.random.Generator) -> Doubles:
         """One draw from the posterior: the arm that looks best in it is worth a try."""
@@ -65,6 +66,11 @@ class Feedback:
     def _start(self, good: Doubles) -> float:
         weight, value = self._weight[-1, self._best], self._surprise[-1, self._best]
         prior = FOREIGN_PRIOR_LABELS
-        mean = (value + prior * float(good[self._best])) / (weight + prior)
+        mean = float((value + prior * float(good[self._best])) / (weight + prior))
         assert math.isfinite(mean)
         return mean
+
+
+def _bounded(chances: Doubles) -> Doubles:
+    found: Doubles = np.clip(chances, 0.0, 1.0)
+    return found

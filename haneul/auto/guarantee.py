@@ -10,6 +10,7 @@ martingale on the mean (Waudby-Smith and Ramdas 2023): exact for every sample si
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -26,19 +27,19 @@ START_VARIANCE, START_ROUNDS = 0.1, 20.0
 Doubles = NDArray[np.float64]
 
 
-def evidence_against(losses: Doubles, alpha: float) -> float:
+def evidence_against(losses: Doubles, alpha: float, *, delta: float = 0.05) -> float:
     """A p-value of "the mean loss exceeds `alpha`", for losses in -1..1 in the order they came.
 
-    Each stake is set by the rounds before it alone, so the capital is a supermartingale where the
-    mean loss is alpha or more, and by Ville's inequality seldom ever reaches 1 / p.
+    Each stake is set by the number of rounds and the variance of those before it alone, so the
+    capital is a supermartingale where the mean loss is alpha or more, and by Ville's inequality
+    seldom ever reaches 1 / p. The stakes are those that show most often at `delta`.
     """
     gains = alpha - np.clip(losses, -1.0, 1.0)
     rounds = np.arange(len(gains)) + START_ROUNDS
-    before = np.concatenate(([0.0], np.cumsum(gains)[:-1]))
     squares = np.concatenate(([0.0], np.cumsum(gains**2)[:-1]))
-    mean = (before + alpha * START_ROUNDS / 2) / rounds
     variance = (squares + START_VARIANCE * START_ROUNDS) / rounds
-    stake = np.clip(mean / variance, 0.0, STAKE_MAX / (1.0 + alpha))
+    wanted = np.sqrt(2.0 * math.log(1.0 / delta) / (variance * max(len(gains), 1)))
+    stake = np.minimum(wanted, STAKE_MAX / (1.0 + alpha))
     capital = np.cumsum(np.log1p(stake * gains))
     return float(min(1.0, np.exp(-capital.max(initial=0.0))))
 
@@ -47,7 +48,7 @@ def last_shown(losses: Sequence[Doubles], *, alpha: float, delta: float) -> int 
     """The last of a sequence, safest first, up to which every loss is shown to be within alpha."""
     shown = None
     for at, one in enumerate(losses):
-        if evidence_against(one, alpha) > delta:
+        if evidence_against(one, alpha, delta=delta) > delta:
             break
         shown = at
     return shown

@@ -33,7 +33,8 @@ def agreement(outcomes: Outcomes, cheap: int, check: int) -> Doubles:
     """1 where both gave the same answer and there was one, else 0."""
     assert outcomes.answers is not None
     given = outcomes.answers[:, cheap]
-    return ((given == outcomes.answers[:, check]) & (given >= 0)).astype(float)
+    same = (given == outcomes.answers[:, check]) & (given >= 0)
+    return np.where(same, 1.0, 0.0)
 
 
 def played(outcomes: Outcomes, pair: Pair) -> tuple[Doubles, Doubles, Doubles]:

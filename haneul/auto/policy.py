@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -29,6 +29,7 @@ SAFE_TARGET = 0.9  # who asks for less wants it cheap: no fallback then
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Numbers = NDArray[Any]
 _WORTH_PRICES = np.geomspace(0.02, 2.0, 10)  # of the best model's mean cost, in good answers
 
 
@@ -190,7 +191,7 @@ class _Prices(Protocol):
 
 
 def _arm_costs(
-    prices: _Prices, pairs: Sequence[Pair], tokens_in: Doubles, tokens: Floats, good: Floats
+    prices: _Prices, pairs: Sequence[Pair], tokens_in: Doubles, tokens: Numbers, good: Numbers
 ) -> Doubles:
     """Expected USD of each arm, n x K: a pair pays the dear model as often as the cheap differ."""
     single = tokens_in[:, None] * prices.usd_per_token_in + tokens * prices.usd_per_token_out

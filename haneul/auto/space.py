@@ -40,7 +40,7 @@ class Space(msgspec.Struct, frozen=True):
     @property
     def size(self) -> int:
         """How many numbers `embed` returns."""
-        return self.vectors.shape[1] + len(SHAPE_NAMES) + 1
+        return int(self.vectors.shape[1]) + len(SHAPE_NAMES) + 1
 
 
 class _Counts(msgspec.Struct, frozen=True):
@@ -93,7 +93,7 @@ def embed_all(space: Space, prompts: Sequence[str]) -> tuple[Floats, Floats]:
 
 def _terms_of(
     row_of: NDArray[np.int32], weights: Floats, features: Features
-) -> tuple[Integers, Floats, float]:
+) -> tuple[NDArray[np.int32], Floats, float]:
     """Rows of the terms known of a prompt, weights (each half of length 1/sqrt 2), share known."""
     ordered = features.terms.copy()
     ordered.sort()
@@ -165,4 +165,5 @@ def _directions(matrix: _Counts, dimensions: int, *, seed: int) -> Floats:
             total += block.T @ (block @ basis)
         basis, scale = np.linalg.qr(total)
     turned, _, _ = np.linalg.svd(scale)  # R of (A'A)Q = QR turns Q towards the leading ones
-    return (basis @ turned)[:, :dimensions].astype(np.float32)
+    found: Floats = (basis @ turned)[:, :dimensions].astype(np.float32)
+    return found
