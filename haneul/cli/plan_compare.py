@@ -24,6 +24,7 @@ from haneul.chips.plan.owning import with_figures
 from haneul.chips.plan.terms import Load
 from haneul.cli.command import command, config, json_option
 from haneul.cli.plan_models import asked_model
+from haneul.cli.plan_report import kilowatts
 from haneul.cli.show import print_json, print_table
 from haneul.services.planning.house import house_fleet
 
@@ -150,7 +151,7 @@ def _tell(found: list[Compared], refused: dict[str, str], fleet: Fleet) -> None:
 
 def _row(each: Compared) -> tuple[str, ...]:
     hour = show_money(each.hour.total_nano, each.hour.currency, digits=2) if each.hour else None
-    power = None if each.power_w is None else f"{each.power_w / 1e3:,.1f}"
+    power = None if each.power_w is None else kilowatts(each.power_w)
     return (
         each.fleet,
         f"{each.replicas} x {each.layout}",

@@ -112,7 +112,7 @@ def _row(option: Option, why: str) -> tuple[str, ...]:
     kinds = ("unknown",) * 3
     if price is not None:
         kinds = (_brief(price.input), _brief(price.cached), _brief(price.output))
-    power = "unknown" if option.power_w is None else f"{option.power_w / 1e3:,.1f}"
+    power = "unknown" if option.power_w is None else kilowatts(option.power_w)
     how = option.layout if option.kind == "split" else f"{option.replicas} x {option.layout}"
     return (
         f"{option.chips} x {option.chip}",
@@ -130,6 +130,11 @@ def _row(option: Option, why: str) -> tuple[str, ...]:
 def _plain(value: float) -> str:
     """Without an exponent: thousands apart, small ones with three digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def kilowatts(power_w: float) -> str:
+    """Of a supernode with one digit behind the point, of a small machine with two that count."""
+    return f"{power_w / 1e3:,.1f}" if power_w >= 1e3 else f"{power_w / 1e3:.2g}"
 
 
 def _brief(estimate: Estimate) -> str:

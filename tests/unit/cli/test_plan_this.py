@@ -16,6 +16,7 @@ from haneul.chips.chip import Chip
 from haneul.chips.estimate import around
 from haneul.chips.plan.chipfiles import load_models
 from haneul.cli.main import haneul
+from haneul.cli.plan_report import kilowatts
 from haneul.models.bundle import keys
 from haneul.models.bundle.keys import Trusted
 from haneul.services.matrix import sheet
@@ -127,6 +128,13 @@ def test_training_is_planned_on_the_cards_that_are_here(plan):
         "esac", 'esac; case "$1" in -L) ;; *) echo "NVIDIA L4, 23034, 9, 72.00"; esac'
     )
     assert "name one of 1 x H200 SXM, 1 x L4" in plan(*line, code=1, nvidia_smi=two)
+
+
+@pytest.mark.parametrize(
+    ("power_w", "shown"), [(16.0, "0.016"), (700.0, "0.7"), (1200.0, "1.2"), (559e3, "559.0")]
+)
+def test_the_power_of_a_small_machine_is_not_nothing(power_w, shown):
+    assert kilowatts(power_w) == shown
 
 
 def test_whoever_did_not_look_at_this_machine_says_so():
