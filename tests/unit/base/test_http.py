@@ -9,9 +9,9 @@ import pytest
 import pytest_asyncio
 
 from haneul.base import http
-from haneul.base.http_connection import HIGH_WATER_BYTES, Disconnected
 from haneul.base.errors import BadRequest, EngineFailed, EngineUnavailable
 from haneul.base.http import Address, Client
+from haneul.base.http_connection import HIGH_WATER_BYTES, Disconnected
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
