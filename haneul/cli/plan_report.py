@@ -77,7 +77,8 @@ def _seen(rows: Sequence[Seen]) -> Iterator[str]:
 
 def _launch(launch: Launch) -> Iterator[str]:
     role = "" if launch.role == "aggregated" else f" for {launch.role}"
-    yield f"\nStart{role}, {launch.copies} x on {launch.chips} chips each"
+    chips = "one chip" if launch.chips == 1 else f"{launch.chips} chips"
+    yield f"\nStart{role}, {launch.copies} x on {chips} each"
     yield f"  {launch.line}"
     for note in launch.notes:
         yield f"  note: {note}"

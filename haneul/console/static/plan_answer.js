@@ -138,7 +138,7 @@ function launchCard(lines) {
     return h(
       "div", { class: "stack tight" },
       h("figure", { class: "code" },
-        h("figcaption", {}, h("span", {}, t(copies, { copies: count(launch.copies), chips: count(launch.chips) })), copyButton(() => launch.line, copying("copy"))),
+        h("figcaption", {}, h("span", {}, t(copies, { copies: count(launch.copies), chips: count(launch.chips), count: launch.chips })), copyButton(() => launch.line, copying("copy"))),
         h("pre", { tabindex: "0" }, h("code", {}, launch.line)),
       ),
       h("ul", { class: "plan-list hint" }, launch.notes.map((note) => h("li", {}, note))),
