@@ -20,7 +20,7 @@ from haneul.base.log import logger
 from haneul.base.units import HOUR_US, MILLION, Moment
 from haneul.chips.chip import Chip
 from haneul.chips.cost import HourCost, hour_cost
-from haneul.chips.detect import detect, detect_processor
+from haneul.chips.detect import detect_processor, survey
 from haneul.chips.fleet import Fleet
 from haneul.chips.fleet import load as load_fleet
 from haneul.chips.shape import Shape
@@ -153,7 +153,10 @@ class Cloud:
 
     async def _look_at_chips(self) -> None:
         """Asks makers' tools and measures memory, a third of a second and longer."""
-        self.chips[:] = await asyncio.to_thread(detect)
+        found = await asyncio.to_thread(survey)
+        for trouble in found.troubles:
+            log.warning("chips_unknown", tool=trouble.tool, reason=trouble.why)
+        self.chips[:] = found.chips
         await self.appraiser.open(self.chip)
 
     async def _open_models(self, loads: Loads) -> None:
