@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from haneul.base.units import show_bytes
 from haneul.chips.chip import Chip
 from haneul.chips.estimate import Estimate, show
-from haneul.chips.shape import Shape, remembering
+from haneul.chips.shape import Shape, looked_up, remembering
 
 CACHE_BYTES = 2  # of one key or value: f16
 PROCESS_BYTES = 89_000_000  # the engine's three processes and its libraries
@@ -133,8 +133,8 @@ def interleaved_bytes(shape: Shape) -> int:
     """
     if not shape.quantisation.upper().startswith(INTERLEAVED):
         return 0
-    tables = 2 if shape.parameters > shape.active_parameters else 1  # the head has its own
-    weights = max(0.0, shape.parameters - tables * shape.vocabulary * shape.hidden)
+    tables = looked_up(shape) + shape.vocabulary * shape.hidden
+    weights = max(0.0, shape.parameters - tables)
     if shape.quantisation.upper().startswith("Q4_K"):
         weights *= K_SHARE
         if shape.hidden % BLOCK:

@@ -56,3 +56,19 @@ def remembering(shape: Shape) -> tuple[Layers, ...]:
     heads = shape.kv_heads or shape.heads
     numbers = heads * (shape.key_size + shape.value_size)
     return (Layers(count=shape.layers, numbers=numbers, window=shape.sliding_window),)
+
+
+def looked_up(shape: Shape) -> int:
+    """Weights of an embedding table that is read by the row, as the output head is another one.
+
+    Where it is the head as well, a token meets all of it: 0. So it is said of a mixture, whose
+    file does not tell what its idle bytes are.
+    """
+    if shape.experts or shape.active_bytes >= shape.weight_bytes:
+        return 0
+    return shape.vocabulary * shape.hidden
+
+
+def met(shape: Shape) -> int:
+    """The weights that one token is multiplied with."""
+    return min(shape.active_parameters, shape.parameters - looked_up(shape))

@@ -21,7 +21,7 @@ from msgspec import Struct
 from haneul.chips.chip import Chip
 from haneul.chips.estimate import Estimate, around, times
 from haneul.chips.footprint import kv_bytes
-from haneul.chips.shape import Shape
+from haneul.chips.shape import Shape, met
 
 PICO = 1e-12
 
@@ -76,7 +76,7 @@ def decode_speed(
         return None
     behind = kv_bytes(shape, context_tokens, is_cautious=True)  # as this engine keeps it
     count = step_bytes(shape, streams) + streams * behind
-    fixed_s = streams * shape.active_parameters * constants.weight_s
+    fixed_s = streams * met(shape) * constants.weight_s
     fixed_s += shape.layers * (constants.wait_s + streams * constants.work_s)
 
     def speed(bytes_per_s: float) -> float:
@@ -105,7 +105,7 @@ def step_terms(
     behind = streams * kv_bytes(shape, context_tokens, is_cautious=True)
     return {
         "weights": step_bytes(shape, streams) / reached,
-        "compute": streams * shape.active_parameters * constants.weight_s,
+        "compute": streams * met(shape) * constants.weight_s,
         "cache": behind / reached,
         "layers": shape.layers * (constants.wait_s + streams * constants.work_s),
     }
@@ -119,8 +119,8 @@ def prefill_speed(shape: Shape, chip: Chip) -> Estimate | None:
     constants = _constants(shape, chip)
     if constants is None:
         return None
-    met = max(1, shape.active_parameters - shape.vocabulary * shape.hidden)
-    token_s = met * constants.prefill_weight_s + shape.layers * constants.prefill_work_s
+    weights = max(1, met(shape) - shape.vocabulary * shape.hidden)
+    token_s = weights * constants.prefill_weight_s + shape.layers * constants.prefill_work_s
     spread = constants.spread if chip.kind == "cpu" else constants.spread * 1.25
     return around(1 / token_s, "tok/s", factor=spread, source=constants.source)
 

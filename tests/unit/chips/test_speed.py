@@ -13,7 +13,7 @@ from haneul.chips.backtest import Outcome, score
 from haneul.chips.catalogue import as_chip, load_catalogue
 from haneul.chips.chip import Chip
 from haneul.chips.estimate import Estimate, around, holds, show
-from haneul.chips.shape import Shape
+from haneul.chips.shape import Shape, met
 from haneul.chips.speed import decode_speed, prefill_speed, step_bytes
 
 relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -175,3 +175,11 @@ def test_a_person_reads_speed_with_its_interval(small: Shape, zen: Chip) -> None
     text = show(known(decode_speed(small, zen)))
     assert text.endswith(")")
     assert " tok/s (" in text
+
+
+def test_a_table_that_is_only_looked_up_is_not_multiplied_with(half: Shape, small: Shape) -> None:
+    """A file's shape counts every weight as active; its bytes tell that one table is not read."""
+    counted = replace(half, active_parameters=half.parameters)
+    assert met(counted) == met(half) == half.parameters - half.vocabulary * half.hidden
+    assert met(small) == small.parameters, "its table is the head as well"
+    assert met(replace(counted, experts=8, experts_used=2)) == half.parameters, "cannot be told"
