@@ -123,3 +123,15 @@ def test_a_cloud_is_not_started_for_what_does_not_fit(run):
     refused = run("up --model deepseek-v3:671b --no-input --port 0", code=1)
     assert "was not pulled. Does not fit" in refused.stderr
     assert "What fits instead" in refused.stderr
+
+
+def test_a_plan_of_a_hubs_model_reads_its_header_and_pulls_nothing(run, hub, tmp_path):
+    words = "--isl 100 --osl 20 --chips L4 --json"
+    plan = json.loads(run(f"plan serve hf:org/repo {words}").stdout)
+    said = plan["assumptions"][0]
+    assert said.startswith("org/repo: ")
+    assert "its header at huggingface" in said
+    assert not list((tmp_path / "home").rglob("*.gguf"))
+    refused = run(f"plan serve hf:org/nothing {words}", code=1)
+    assert "org/nothing" in refused.stderr
+    assert "Traceback" not in refused.output
