@@ -25,6 +25,7 @@ import numpy as np
 from bench import routing_rivals as rivals
 from bench.routing_cases import guarantee, unseen
 from bench.routing_data import load
+from bench.routing_litellm import litellm
 from haneul.auto.curve import cost_to_reach, mean_quality, recovered
 from haneul.auto.familiar import CAUTION
 from haneul.auto.outcomes import Outcomes
@@ -59,7 +60,11 @@ POOLS: dict[str, tuple[list[str], list[str] | None]] = {
     "llmrouter": (["llmrouter8"], None),
 }
 GAPS = {"routellm-mmlu": "routellm_mmlu", "routellm-gsm8k": "routellm_gsm8k"}
-CASES: dict[str, Callable[[Path], list[Row]]] = {"unseen": unseen, "guarantee": guarantee}
+CASES: dict[str, Callable[[Path], list[Row]]] = {
+    "unseen": unseen,
+    "guarantee": guarantee,
+    "litellm": litellm,
+}
 PRICES = np.concatenate(([0.0], np.geomspace(1e-3, 1e4, 160)))
 TARGETS = (0.95, 0.98, 1.0)
 
@@ -143,7 +148,7 @@ def _points(policy: Policy, fitted: Outcomes, judged: Outcomes) -> dict[str, Any
         "kNN": rivals.chosen_points(near, near_costs, judged, prices),
         "haneul": ours(models),
     }
-    if policy.pairs:
+    if fitted.answers is not None:  # without any pair worth it, the same again
         found["haneul with pairs"] = ours(good.shape[1])
     return found
 

@@ -15,7 +15,7 @@ from haneul.auto.outcomes import Outcomes
 
 PAIRS_MAX = 4
 DEARER_MIN = 3.0  # the dear model over both cheap ones; below it asking thrice cannot pay
-GAIN_MIN = 0.001  # of utility, in shares of good answers
+GAIN_MIN = 0.0002  # of utility, in shares of good answers
 
 Doubles = NDArray[np.float64]
 _PRICES = np.geomspace(0.01, 3.0, 12)  # of the best model's mean cost, in good answers
