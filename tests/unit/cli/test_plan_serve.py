@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from haneul.base.config import load
 from haneul.cli.main import haneul
 from haneul.cli.plan_models import asked_model
+from haneul.testing.gguf import gguf_bytes
 
 LLAMA = ("serve", "Llama-3.1-8B", "--isl", "1000", "--osl", "200", "--chips", "H100,ppu")
 
@@ -91,3 +92,44 @@ def test_a_model_of_the_catalogue_is_planned_as_its_makers_publish_it(tmp_path):
         found = asked_model(text, settings)
         assert (found.model.name, found.model.native) == (name, native)
         assert found.repository == found.name == name  # what an engine is started with
+
+
+CONFIG = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "model_type": "qwen3",
+    "hidden_size": 1024,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "vocab_size": 151936,
+    "max_position_embeddings": 4096,
+    "torch_dtype": "bfloat16",
+    "tie_word_embeddings": True,
+}
+
+
+def test_a_config_json_is_a_model_and_its_folder_what_an_engine_loads(plan, tmp_path):
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    words = ("--isl", "4000", "--osl", "200", "--chips", "L4", "--json")
+    for path in (folder, folder / "config.json"):
+        found = json.loads(plan("serve", str(path), *words))
+        assert found["search"]["model"]["layers"] == 28
+        assert found["launch"][0]["line"].startswith(f"vllm serve {folder} ")
+        assert found["assumptions"][0].startswith("my-model: 0.596B parameters")
+        assert "4,200 tokens of a request are more than the 4,096" in found["assumptions"][1]
+    (folder / "config.json").write_text("[]")
+    assert "is no JSON object" in plan("serve", str(folder), *words, code=1)
+
+
+def test_a_gguf_file_is_a_model_of_its_own_bits(plan, tmp_path):
+    file = tmp_path / "tiny.gguf"
+    file.write_bytes(gguf_bytes())
+    words = ("--isl", "100", "--osl", "20", "--chips", "L4", "--json")
+    found = json.loads(plan("serve", str(file), *words))
+    assert found["assumptions"][0].startswith("tiny: ")
+    assert found["launch"][0]["line"].startswith(f"vllm serve {file} ")
+    assert any("vllm-gguf-plugin" in note for note in found["launch"][0]["notes"])
