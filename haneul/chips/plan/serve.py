@@ -46,12 +46,13 @@ def prompts(deployment: Deployment, load: Load, efficiency: Efficiency) -> Promp
     """What computing this load's prompts costs; what a cache has of them is only read."""
     known = load.isl * load.cache_hit
     new = max(1.0, load.isl - known)
-    alone = pass_terms(deployment, Work(sequences=1, new_tokens=new, context=known), efficiency)
+    one = Work(sequences=1, new_tokens=new, context=known, is_prompt=True)
+    alone = pass_terms(deployment, one, efficiency)
     most = PREFILL_PASS_TOKENS if deployment.role == "prefill" else CHUNK_TOKENS
     packed = max(1.0, most / new) * deployment.dp
     together = pass_terms(
         deployment,
-        Work(sequences=packed * deployment.pp, new_tokens=new, context=known),
+        structs.replace(one, sequences=packed * deployment.pp),
         efficiency,
     )
     whole = sum(together.values())

@@ -18,7 +18,7 @@ from haneul.chips.plan.terms import Deployment, PlanModel
 INDEX_SHARE = 0.1  # of a full read of the cache: what sparse attention reads to choose
 NARROW_PREFILL_LATENT = 0.3  # (128+64+128) / (576+512): a prompt is not multiplied compressed
 LIGHT = 0.12  # of the loop around a pass, in engines that serve one user from one process
-SPECULATED_MOST = 8  # new tokens of a sequence that are all answered; more are a prompt
+SPECULATED_MOST = 8  # new tokens that attend in compressed form (MLA); more are a prompt
 RIDGE = 300.0  # FLOP to the byte of an H100 in 16 bits, what half_tokens is told for
 INTERPRETED = ("vllm", "sglang")
 LIGHT_ENGINES = ("llama", "mlx", "haneul")
@@ -67,6 +67,7 @@ class Work(Struct, frozen=True, kw_only=True):
     sequences: float
     new_tokens: float  # of each sequence
     context: float  # tokens each sequence remembers before the new ones, on average
+    is_prompt: bool = False  # then only the last of the new tokens is answered
 
 
 class Speeds(Struct, frozen=True, kw_only=True):
@@ -209,7 +210,7 @@ def pass_terms(deployment: Deployment, work: Work, efficiency: Efficiency) -> di
         "layers": model.layers * layer_s * light,
         "step": around_s * loop,
     }
-    if deployment.pp > 1 and work.new_tokens <= SPECULATED_MOST:
+    if deployment.pp > 1 and not work.is_prompt:
         terms["stages"] = efficiency.bubble * (deployment.pp - 1) * sum(terms.values())
     return terms
 
@@ -230,7 +231,7 @@ def _dense_s(
     read_s = model.always_parameters * bits / 8 / deployment.tp / rates.bandwidth_b_s
     half = efficiency.half_tokens / RIDGE / rates.bandwidth_b_s * efficiency.bandwidth
     full = of_rank / (of_rank + half * rates.dense_flop_s / efficiency.compute)
-    answered = of_rank / work.new_tokens if work.new_tokens > SPECULATED_MOST else of_rank
+    answered = of_rank / work.new_tokens if work.is_prompt else of_rank
     multiplied = (model.always_parameters - model.head_parameters) * of_rank
     multiplied += model.head_parameters * answered
     return read_s, 2.0 * multiplied / deployment.tp / rates.dense_flop_s / full

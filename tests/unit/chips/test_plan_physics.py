@@ -39,7 +39,7 @@ def test_a_prompt_meets_the_output_head_once_and_a_decoded_token_each_time():
     def compute(deployment: Deployment, work: Work) -> float:
         return pass_terms(deployment, work, FITTED.efficiency)["compute"]
 
-    prompt = Work(sequences=1, new_tokens=4096, context=0)
+    prompt = Work(sequences=1, new_tokens=4096, context=0, is_prompt=True)
     saved = 1 - compute(whole, prompt) / compute(no_head, prompt)
     share = whole.model.head_parameters / whole.model.always_parameters
     assert 0.5 * share < saved < 1.5 * share
@@ -99,7 +99,7 @@ def test_stages_of_a_pipeline_wait_for_one_another_while_they_decode():
     decoding = pass_terms(deep, DECODING, FITTED.efficiency)
     rest = sum(seconds for name, seconds in decoding.items() if name != "stages")
     assert decoding["stages"] == pytest.approx(FITTED.efficiency.bubble * rest)
-    prompt = Work(sequences=2, new_tokens=4000, context=0)
+    prompt = Work(sequences=2, new_tokens=4000, context=0, is_prompt=True)
     assert "stages" not in pass_terms(deep, prompt, FITTED.efficiency)
 
 
