@@ -119,7 +119,9 @@ def of_suite(connection: Connection, name: str) -> Board | None:
             for subject in msgspec.json.decode(run.subjects, type=list[Subject]):
                 subjects.setdefault((subject.model, subject.parameters), subject)
     encoded = msgspec.json.encode(list(subjects.values())).decode()
-    return of_run(connection, msgspec.structs.replace(newest, subjects=encoded))
+    board = of_run(connection, msgspec.structs.replace(newest, subjects=encoded))
+    asked = [line for line in board.lines if line.cases + line.unanswered]  # a name may be wrong
+    return msgspec.structs.replace(board, lines=asked)
 
 
 def cases_of_run(connection: Connection, run: RunRow, is_failed: bool) -> list[Asked]:

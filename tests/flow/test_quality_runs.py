@@ -176,6 +176,8 @@ async def test_an_empty_purse_and_an_unknown_model_end_the_run(cloud, key, folde
         await carried_out(cloud, poor, order)
     with pytest.raises(CommandError, match="never-here"):
         await carried_out(cloud, key, msgspec.structs.replace(order, models=["never-here"]))
+    found = await cloud.cloud.database.ask(board.of_suite, "mine")
+    assert "never-here" not in [line.model for line in found.lines]
 
 
 async def test_a_judge_is_measured_once_and_believed_only_if_it_is_better_than_a_coin(
