@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from haneul.base.config import Config
 from haneul.base.errors import (
@@ -54,7 +55,7 @@ STOPPING_S = 5.0  # after which a client may find the cloud started again
 log = logger("gateway")
 
 
-class Request(NamedTuple):
+class Request(Struct, frozen=True, eq=False):
     """One request on its way: who asks what, in which words, and what may answer on which terms."""
 
     call: Call

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from typing import NamedTuple
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
@@ -29,7 +29,7 @@ REFUSED = (DataError, IntegrityError, OverflowError, ValueError)  # at a row, no
 log = logger("ledger")
 
 
-class Entry(NamedTuple):
+class Entry(Struct, frozen=True, eq=False):
     """A record to commit, the page that holds it until then, and who waits for the commit."""
 
     row: RequestRow | None = None
@@ -88,7 +88,7 @@ class Ledger:
             batch = self._gather()
             is_last = any(entry.is_last for entry in batch)
             if not self._commit([entry.row for entry in batch if entry.row is not None]):
-                batch = [entry._replace(flight=None) for entry in batch]
+                batch = [Entry(None, None, entry.done, entry.is_last) for entry in batch]
             self._loop.call_soon_threadsafe(_committed, batch)
 
     def _gather(self) -> list[Entry]:

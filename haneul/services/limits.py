@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from haneul.base.errors import QuotaExceeded, RateLimited
 from haneul.base.units import MILLION, now_us, show_money, show_time
@@ -27,7 +28,7 @@ from haneul.store.spending import DAY_US, KINDS, owners
 BUSY_RETRY_S = 1.0  # when one of those that run may have ended
 
 
-class Reservation(NamedTuple):
+class Reservation(Struct, frozen=True):
     """The most a running request can cost, and where that was set aside."""
 
     nano: int
@@ -37,7 +38,7 @@ class Reservation(NamedTuple):
     entry: int = -1  # of the book that workers share
 
 
-class Left(NamedTuple):
+class Left(Struct, frozen=True):
     """What a budget has left."""
 
     limit: Limit

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from haneul.services.ask import Ask
@@ -27,7 +28,7 @@ TERMS_MAX = 4096
 Place = tuple[str, str | None, str, int, str | None]
 
 
-class Offer(NamedTuple):
+class Offer(Struct, frozen=True, eq=False):
     """One engine that may answer, on the terms of the moment the request was accepted."""
 
     target: Target
