@@ -63,8 +63,10 @@ def _send(home: Path, method: str, path: str, body: Any) -> http.client.HTTPResp
         connection.request(method, path, body=data, headers=headers)
         answer = connection.getresponse()
     except (FileNotFoundError, ConnectionRefusedError) as cause:
+        connection.close()
         raise CommandError(NOT_RUNNING) from cause
     except (OSError, http.client.HTTPException) as cause:
+        connection.close()
         raise CommandError(f"the cloud does not answer: {cause}") from cause
     if answer.status < 400:
         return answer

@@ -194,6 +194,8 @@ def _of_measurements(started: _Started, rows: Iterable[MeasurementRow]) -> list[
 def _rows(samples: Sequence[_Sample]) -> list[Row]:
     groups: dict[tuple[object, ...], list[_Sample]] = {}
     for sample in samples:
+        if sample.measured <= 0:
+            continue  # too small for a thousandth: nothing to compare with
         it = sample.deployment
         engine = (it.chip, it.digest, it.engine_version, it.calibration or "")
         key = (*engine, it.slots, it.context_tokens, sample.kind, sample.streams, sample.source)
