@@ -33,7 +33,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     answer: str
     search: Search
     choice: Choice
-    refused: dict[str, str]  # chips that serve it in no way, and why
+    refused: dict[str, str]  # chips that serve it in no way or only split, and why
     curve: tuple[Point, ...]
     nearest: tuple[Near, ...]
     launch: tuple[Launch, ...]
@@ -89,10 +89,11 @@ def make_plan(
     """
     choice = choose(search, chips, planner=planner, local=local)
     served = {option.chip for option in choice.options}
+    together = {option.chip for option in choice.options if option.kind == "aggregated"}
     refused = {
-        chip: f"{why}{_alike(chip, chips)}"
+        f"{chip}, aggregated" if chip in served else chip: f"{why}{_alike(chip, chips)}"
         for chip, why in reasons(choice.lost).items()
-        if chip not in served
+        if chip not in together
     }
     if not choice.options:
         whys = [f"{chip}, {why}" for chip, why in refused.items()]

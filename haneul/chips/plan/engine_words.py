@@ -65,8 +65,9 @@ def vllm_words(
     if deployment.role != "aggregated":
         role = {"kv_connector": "NixlConnector", "kv_role": ROLES[deployment.role]}
         words += ["--kv-transfer-config", _json({**role, "kv_load_failure_policy": "fail"})]
+    words += ["--max-model-len", str(context)]
     each = max(1, math.ceil(batch / deployment.dp))
-    return [*words, "--max-model-len", str(context), "--max-num-seqs", str(each)]
+    return words if deployment.role == "prefill" else [*words, "--max-num-seqs", str(each)]
 
 
 def sglang_words(
@@ -94,7 +95,10 @@ def sglang_words(
         words += ["--speculative-num-draft-tokens", str(drafts + 1)]
     if deployment.role != "aggregated":
         words += ["--disaggregation-mode", deployment.role]
-    return [*words, "--context-length", str(context), "--max-running-requests", str(batch)]
+    words += ["--context-length", str(context)]
+    if deployment.role == "prefill":  # the batch is of the decoding ones
+        return words
+    return [*words, "--max-running-requests", str(batch)]
 
 
 def trtllm_words(

@@ -256,3 +256,19 @@ def test_a_thousand_plans_take_seconds():
         answered += 1
     assert answered > 25
     assert (time.monotonic() - began) * 10 < 50
+
+
+def test_a_chip_that_serves_only_split_is_told_why_not_aggregated():
+    """Chips that are too few for prompts and answers together may do when they are apart."""
+    demand = Demand(load=Load(isl=2000, osl=500, ttft_s=0.4, tpot_s=0.05), rate=20.0)
+    for count in range(4, 40):
+        search = Search(model=MODELS["Qwen3-32B"], demand=demand)
+        asked = wanted([f"{count}xH100"], CHIPS, rents={})
+        try:
+            found = make_plan(search, asked, [], name="m", planner=PLANNER)
+        except NotEnoughMemory:
+            continue
+        break
+    kinds = {option.kind for option in found.choice.options}
+    assert ("H100 SXM, aggregated" in found.refused) == ("aggregated" not in kinds)
+    assert "split" in kinds

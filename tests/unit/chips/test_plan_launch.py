@@ -83,6 +83,7 @@ def test_vllm_gives_each_role_its_end_of_the_transfer():
     for role, end in (("prefill", "kv_producer"), ("decode", "kv_consumer")):
         told = json.loads(after(words(replace(WIDE, role=role)), "--kv-transfer-config"))
         assert told["kv_role"] == end
+    assert "--max-num-seqs" not in words(replace(WIDE, role="prefill"))  # the batch is decode's
 
 
 @pytest.mark.parametrize(("acceptance", "drafts"), [(0.7, 1), (1.0, 1), (2.5, 3)])

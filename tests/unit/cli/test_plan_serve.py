@@ -74,6 +74,8 @@ def test_what_cannot_be_is_refused_with_the_reason(plan):
     assert "rate" in plan(*LLAMA, "--rate", "inf", code=1)
     assert "No precision is called 'fp7'" in plan(*LLAMA, "--precision", "fp7", code=1)
     assert "8, 16" in plan(*LLAMA, "--kv-bits", "4", code=2).replace("'", "")
+    tight = (*LLAMA[:-1], "1xH100,H200", "--rate", "200", "--tpot", "30")
+    assert "H100 SXM does not serve it: " in plan(*tight)
     few = plan(*LLAMA[:-1], "1xH100", "--rate", "200", "--tpot", "30", code=1)
     assert "chips would be needed, 1 are there" in few
     assert "1 x H100 SXM serve" in few
