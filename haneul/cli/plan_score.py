@@ -87,6 +87,8 @@ def calibrate(
     With --here, what was measured on this machine corrects its forecasts from then on, as far as
     that does better on models it was not fitted to.
     """
+    if (measure and not is_here) or (busy and not measure):
+        raise CommandError("--measure goes with --here, and --busy with --measure")
     if is_here:
         _only_here(file, out)
         calibrate_here(measures=measure, is_busy=busy, as_json=as_json)

@@ -139,3 +139,5 @@ def test_a_file_and_this_installation_are_not_asked_for_together(home, tmp_path)
     rows.write_text("id\n")
     assert "leave out --rows" in run(home, "backtest", "--here", "--rows", str(rows)).stderr
     assert "--out FILE" in run(home, "calibrate").stderr
+    for odd in (("--measure",), ("--here", "--busy")):
+        assert "--busy with --measure" in run(home, "calibrate", *odd).stderr
