@@ -5,16 +5,22 @@ as JSON and held one non-empty text, its bytes before and after that text are ke
 same bytes around another text say as much, and go on as they came. Why that is exact: in JSON,
 `"content":"` is never inside a string, so what follows is a value, and any other valid string there
 leaves the rest as it was.
+
+An engine that counts says the number of tokens behind each text, and the client did not ask for it:
+then the count is read, and all before it goes on.
 """
 
 from __future__ import annotations
 
 import re
 
+import msgspec
+
 from haneul.base import wire
 from haneul.base.chunked import END, head_of_one
 from haneul.services.flights import Counters
 
+USAGE, CLOSING = b',"usage":', b"}\n\n"
 QUOTE, BACKSLASH = b'"\\'
 HEADS_MAX = 64
 VAIN_MAX = 16  # as where several answers come in turns: reading each is cheaper then
@@ -30,17 +36,22 @@ _text = re.compile(TEXT).match
 _value = re.compile(rb'"(?:content|reasoning_content|reasoning|text)": ?"(' + TEXT + rb')"').search
 
 
+_usage = msgspec.json.Decoder(wire.Usage).decode
+
+
 class Deltas:
-    """Feeds on the bytes of a stream. Whoever reads its events overrides `_read`."""
+    """Feeds on the bytes of a stream. Whoever reads events overrides `_read` and `_meter`."""
 
     def __init__(self, counters: Counters) -> None:
-        self.is_plain = False  # all that was fed last were such events: only tokens were counted
+        self.is_plain = False  # what was fed last did nothing but add tokens to the completion
+        self.has_usage = False  # the engine gave its counts
         self._counters = counters
         self._rest = b""  # of an event whose end has not come
         self._before = self._after = b""  # around the text
         self._ends = END  # the latter within a chunk
         self._before_bytes = self._after_bytes = 0  # their lengths
         self._heads: dict[int, bytes] = {}  # what a chunk of so many bytes begins with
+        self._is_counted = False  # what comes behind the text is its usage
         self._learned_at = 0  # tokens
         self._vain = 0  # how often in a row the next event was unlike
 
@@ -65,7 +76,7 @@ class Deltas:
 
     def _head(self, chunk_bytes: int) -> bytes:
         size = head_of_one(chunk_bytes)
-        if not size or not self._before:
+        if not size or not self._before or self._is_counted:
             return b""
         if len(self._heads) >= HEADS_MAX:
             self._heads.clear()
@@ -77,6 +88,8 @@ class Deltas:
         if not self._before or self._rest:
             self.is_plain = False
             return self._read(data)
+        if self._is_counted:
+            return self._counted(data)
         at = tokens = 0
         while data.startswith(self._before, at):
             text = _text(data, at + self._before_bytes)
@@ -91,11 +104,40 @@ class Deltas:
         self.is_plain = False
         return data[:at] + self._read(data[at:])
 
+    def _counted(self, data: bytes) -> bytes:
+        """The same for events with their usage, which the client does not get."""
+        at, ready, usage = 0, list[bytes](), None
+        while data.startswith(self._before, at):
+            text = _text(data, at + self._before_bytes)
+            if text is None or not data.startswith(self._after, text.end()):
+                break
+            begin = text.end() + self._after_bytes
+            end = data.find(CLOSING, begin)
+            try:
+                usage = _usage(data[begin : max(begin, end)])
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                break
+            ready += (data[at : begin - len(USAGE)], CLOSING)
+            at = end + len(CLOSING)
+        self.is_plain = usage is not None and not self._changes(usage) and at == len(data)
+        return b"".join(ready) if at == len(data) else b"".join(ready) + self._read(data[at:])
+
+    def _changes(self, usage: wire.Usage) -> bool:
+        """Counts what the engine counted; whether that is other than more of the completion."""
+        counters = self._counters
+        before = (counters.prompt_tokens, counters.cached_tokens, counters.reasoning_tokens)
+        self._meter(usage)
+        after = (counters.prompt_tokens, counters.cached_tokens, counters.reasoning_tokens)
+        return before != after
+
     def _read(self, data: bytes) -> bytes:
         raise NotImplementedError
 
-    def _learn(self, event: bytes, chunk: wire.Chunk) -> None:
-        """Others like this one go on without being read, if it is one text and was counted."""
+    def _meter(self, usage: wire.Usage) -> None:
+        raise NotImplementedError
+
+    def _learn(self, event: bytes, chunk: wire.Chunk, sent: bytes) -> None:
+        """Others like this one go on without being read, if it is one text and was sent on so."""
         if self._vain > VAIN_MAX or not _is_text(event, chunk):
             return
         tokens = self._counters.completion_tokens
@@ -103,16 +145,22 @@ class Deltas:
         self._learned_at = tokens
         event += b"\n\n"
         text = _value(event)
-        if text is not None and _value(event, text.end()) is None:
-            begin, end = text.span(1)
-            self._before, self._after = event[:begin], event[end:]
-            self._before_bytes, self._after_bytes = begin, len(self._after)
-            self._ends = self._after + END
+        if text is None or _value(event, text.end()) is not None:
+            return
+        begin, end = text.span(1)
+        after = event[end:]
+        if chunk.usage is not None:
+            after = after[: after.find(USAGE) + len(USAGE)]
+            event = event[: end + len(after) - len(USAGE)] + CLOSING
+        if sent == event and self.has_usage == (chunk.usage is not None):
+            self._is_counted = self.has_usage
+            self._before, self._after, self._ends = event[:begin], after, after + END
+            self._before_bytes, self._after_bytes = begin, len(after)
             self._heads.clear()
 
     def _forget(self) -> None:
-        """From now on every event is read: the engine counts."""
-        self._before, self._vain = b"", VAIN_MAX + 1
+        """Every event is read until another is learned."""
+        self._before = b""
         self._heads.clear()
 
 

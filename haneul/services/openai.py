@@ -294,7 +294,6 @@ class Stream(Deltas):
         self._ask = ask
         self.upstream_id: str | None = None
         self.is_done = False  # [DONE] came
-        self.has_usage = False  # the engine gave its counts
         self.failure: HaneulError | None = None  # what ended it, once what came before is sent
         self.errors: Errors | None = None
         self.usage_event: dict[str, Any] | None = None  # the last chunk, held for its cost
@@ -338,23 +337,29 @@ class Stream(Deltas):
 
     def _give(self, event: bytes, payload: bytes, chunk: wire.Chunk) -> bytes:
         """What the client gets for an event of the engine."""
-        self._learn(event, chunk)
         if chunk.usage is None or (chunk.choices and self._ask.wants_each_usage):
-            return (event if event[:1] == b"d" else event.strip(b"\n")) + b"\n\n"
-        fields = _fields.decode(payload)
-        if not chunk.choices:
-            self.usage_event = dict(fields)
-            return b""
-        del fields["usage"]
-        return b"data: " + msgspec.json.encode(fields) + b"\n\n"
+            sent = (event if event[:1] == b"d" else event.strip(b"\n")) + b"\n\n"
+        else:
+            fields = _fields.decode(payload)
+            if not chunk.choices:
+                self.usage_event = dict(fields)
+                return b""
+            del fields["usage"]
+            sent = b"data: " + msgspec.json.encode(fields) + b"\n\n"
+        self._learn(event, chunk, sent)
+        return sent
+
+    def _meter(self, usage: Usage) -> None:
+        read_usage(usage, self._counters)
 
     def _count(self, chunk: wire.Chunk) -> None:
         if self.upstream_id is None:
             self.upstream_id = chunk.id
         if chunk.usage is not None:
+            if not self.has_usage:
+                self._forget()
             self.has_usage = True
-            self._forget()
-            read_usage(chunk.usage, self._counters)
+            self._meter(chunk.usage)
         elif not self.has_usage:
             if not self._counters.prompt_tokens:
                 self._counters.prompt_tokens = _tokens(self._ask.prompt_bytes)

@@ -17,8 +17,6 @@ from haneul.services.remote import Reply
 from haneul.services.targets import Target
 from haneul.services.watch import Wait
 
-NO_HEAD = b""
-
 
 class Relay:
     """One answer; `run` returns when the engine has said all of it."""
@@ -32,7 +30,6 @@ class Relay:
         self._target = target
         self._wait = wait
         self._idle_s = idle_s
-        self._line = call.line
         self._counters = bill.counters
         self._keep = bill.keeper()
         self._write: Callable[[bytes], None] | None = None  # for whole chunks
@@ -66,7 +63,7 @@ class Relay:
         if stream.is_plain:  # only an answer that has begun has such pieces
             self._keep(self._counters.completion_tokens)
             self._call.has_moved = True
-            self._line.write(NO_HEAD, events, is_last=False)
+            self._call.write(events)
         elif not self._wait.is_left:
             self._deliver(events)
 
@@ -83,7 +80,7 @@ class Relay:
                 self._wait.heard()
                 self._target.health.heard()
                 call.begin(200, stream.content_type)
+                self._write = call.line.chunks()
             call.write(events)
-            self._write = self._line.chunks()
         if stream.failure is not None:
             raise stream.failure

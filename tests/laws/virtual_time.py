@@ -175,7 +175,7 @@ class Client:
         self.id = f"req_{number:06}"
         self.received = world.loop.now
         self.received_us = self.now_us()
-        self.headers, self.limits, self.key, self.line = {}, b"", None, None
+        self.headers, self.limits, self.key, self.line = {}, b"", None, self
         self.errors = openai.DIALECTS["/v1/chat/completions"]
         self.has_begun = self.gone = self.is_answered = False
         self.expired = None
@@ -200,6 +200,9 @@ class Client:
         if not self.task.done() and not self.is_answered:
             self.gone = True
             self.task.cancel()
+
+    def chunks(self):
+        """Everything comes by `write`."""
 
     def begin(self, status, content_type, length=None):
         self.has_begun = True

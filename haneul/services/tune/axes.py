@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,9 @@ def further_setups(best: Setup, kernel: str, *, is_full: bool) -> list[Setup]:
     ]
 
 
+@lru_cache(maxsize=8)
 def _version(package: str) -> str:
+    """As this process found it first; what is asked every two seconds is not read each time."""
     try:
         return version(package)
     except PackageNotFoundError:

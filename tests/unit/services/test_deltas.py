@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,7 +48,7 @@ OTHERS = (
 class Reading(openai.Stream):
     """Reads every event."""
 
-    def _learn(self, event, chunk):
+    def _learn(self, event, chunk, sent):
         """Nothing."""
 
 
@@ -66,9 +67,36 @@ texts = (
     | st.builds(lambda text: json.dumps(text, ensure_ascii=False).encode(), st.text(max_size=8))
     | st.builds(lambda inside: b'"' + inside + b'"', st.binary(max_size=4))
 )
+usages = st.fixed_dictionaries(
+    {"prompt_tokens": st.integers(0, 3), "completion_tokens": st.integers(0, 99)},
+    optional={
+        "completion_tokens_details": st.fixed_dictionaries({"reasoning_tokens": st.integers(0, 2)}),
+        "total_tokens": st.just(-1) | st.none() | st.just("x"),
+    },
+)
+
+
+def counted(data, usage, more=""):
+    """The same event with its usage at the end, as the embedded engine writes it."""
+    return data[:-3] + b',"usage":%b%b}\n\n' % (msgspec.json.encode(usage), more.encode())
+
+
 events = st.builds(event, st.sampled_from(BEFORE[:1] * 8 + BEFORE), texts)
 others = st.sampled_from(OTHERS)
+events_counted = st.builds(
+    counted, events, usages, st.sampled_from([""] * 9 + [" ", ',"x":1', ',"usage":null', "\n"])
+)
 pieces = st.lists(st.lists(events | events | events | others, min_size=1, max_size=4), max_size=12)
+
+
+pieces_counted = st.lists(
+    st.lists(
+        st.one_of(*[events_counted] * 8, events, others),
+        min_size=1,
+        max_size=4,
+    ),
+    max_size=12,
+)
 
 
 def told(stream, counters, said, *, is_framed=False):
@@ -91,6 +119,32 @@ def test_what_is_known_by_its_bytes_is_what_reading_it_would_say(said):
     counters, others = Counters(), Counters()
     quick, slow = openai.Stream(ask(), counters), Reading(ask(), others)
     assert told(quick, counters, said) == told(slow, others, said)
+
+
+@given(pieces_counted)
+def test_events_that_tell_their_usage_go_on_without_it_as_if_they_were_read(said):
+    counters, others = Counters(), Counters()
+    quick, slow = openai.Stream(ask(), counters), Reading(ask(), others)
+    assert told(quick, counters, said, is_framed=True) == told(slow, others, said)
+
+
+def test_of_events_that_differ_in_text_and_usage_alone_only_the_usage_is_read():
+    counters = Counters()
+    stream = openai.Stream(ask(), counters)
+    for tokens, text in enumerate((b'"a"', '"하늘"'.encode(), b'"."'), start=1):
+        plain = event(BEFORE[0], text)
+        usage = {"prompt_tokens": 7, "completion_tokens": tokens}
+        assert stream.feed(counted(plain, usage)) == plain
+        assert stream.is_plain == (tokens > 1)
+        assert (counters.prompt_tokens, counters.completion_tokens) == (7, tokens)
+    usage = {
+        "prompt_tokens": 7,
+        "completion_tokens": 5,
+        "prompt_tokens_details": {"cached_tokens": 2},
+    }
+    assert stream.feed(counted(plain, usage) * 2) == plain * 2
+    assert not stream.is_plain, "more than the completion has changed"
+    assert (counters.cached_tokens, counters.completion_tokens) == (2, 5)
 
 
 @given(pieces)
