@@ -6,8 +6,8 @@
 cX is the cost that keeps X % of the best fixed model's good answers, as a share of its cost; AIQ
 the mean quality over the logarithm of cost. The best fixed model is the fit's. A fit sees
 nothing of what is judged, but the constants in haneul/auto were chosen on the public sets, so their
-own cross-validation flatters a little: only --judge with other prompts does not. DIR is HANEUL_ROUTING_DATA where it is left out; bench/routing_data.py has the
-format.
+own cross-validation flatters a little: only --judge with other prompts does not. DIR is
+HANEUL_ROUTING_DATA where it is left out; bench/routing_data.py has the format.
 """
 
 from __future__ import annotations
