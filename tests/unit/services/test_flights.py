@@ -204,6 +204,19 @@ def test_going_on_elsewhere_leaves_one_page_with_the_new_terms(path):
         assert (left.completion_tokens, left.cost_nano) == (3, 6)
 
 
+def test_tokens_that_are_kept_alone_leave_the_rest_of_the_page_as_it_was(path):
+    with Flights(path, 2) as table:
+        flight = table.open(opened(Rates(1, 1, 1_000_000)))
+        flight.counters.prompt_tokens, flight.counters.completion_tokens = 7, 1
+        flight.save()
+        flight.keeper()(9)
+        other = table.open(opened())
+        other.keeper()(4)
+        (_, left), (_, beside) = sorted(table.left(), key=lambda one: -one[1].completion_tokens)
+        assert (left.prompt_tokens, left.completion_tokens) == (7, 9)
+        assert (beside.prompt_tokens, beside.completion_tokens) == (0, 4)
+
+
 def test_a_second_holder_is_refused_in_this_process_and_in_another(path):
     with Flights(path, 1):
         with pytest.raises(AlreadyRunning):
