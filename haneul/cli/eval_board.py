@@ -142,7 +142,7 @@ def _told(pair: Compared) -> str:
 
 def _chosen(choice: Choice) -> str:
     if choice.model is None:
-        return f"No model passes {choice.wanted:.0%}."
+        return f"No model passes {choice.wanted:.0%}." if choice.wanted else "No model passes any."
     how = "surely" if choice.is_sure else "likely, its interval reaches below"
     return f"The cheapest that passes {choice.wanted:.0%}: {choice.model} ({how})."
 

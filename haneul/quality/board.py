@@ -147,8 +147,11 @@ def good_enough(lines: Sequence[Line]) -> float:
 
 
 def cheapest(lines: Sequence[Line], wanted: float) -> Choice:
-    """The cheapest whose quality is at least so much; a sure one goes before a likely one."""
-    priced = [line for line in lines if line.quality and line.thousand_nano]
+    """The cheapest whose quality is at least so much; a sure one goes before a likely one.
+
+    One that passed nothing is never good enough.
+    """
+    priced = [line for line in lines if _quality(line, False) and line.thousand_nano]
     for is_sure in (True, False):
         good = [line for line in priced if _quality(line, is_sure) >= wanted]
         if good:
@@ -257,7 +260,7 @@ def _at(ordered: Sequence[float], share: float) -> float | None:
 
 def _with_pareto(lines: list[Line]) -> list[Line]:
     def is_beaten(line: Line) -> bool:
-        return line.quality is None or any(
+        return not _quality(line, False) or any(
             _quality(other, False) >= _quality(line, False)
             and _cost(other) <= _cost(line)
             and (_quality(other, False), _cost(other)) != (_quality(line, False), _cost(line))

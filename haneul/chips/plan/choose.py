@@ -18,6 +18,7 @@ from haneul.chips.plan.predict import predict
 from haneul.chips.plan.terms import Deployment, Load, PlanChip, PlanModel, Role
 
 PREFILLS, DECODES = 3, 8  # of the best layouts for each: what is tried together
+HALF_PERCENT = 0.005  # what is nearer than this is not told apart in whole percent
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -178,4 +179,5 @@ def _why(option: Option, first: Option) -> str:
     if option.price is None or first.price is None:
         slower = 1 - option.tokens_per_s_per_chip.mid / first.tokens_per_s_per_chip.mid
         return "price unknown" if first.price else f"{slower:.0%} fewer tokens a chip"
-    return f"dearer by {option.price.request.mid / first.price.request.mid - 1:.0%}"
+    dearer = option.price.request.mid / first.price.request.mid - 1
+    return f"dearer by {dearer:.0%}" if dearer >= HALF_PERCENT else "dearer by less than 1%"
