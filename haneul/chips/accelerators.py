@@ -21,6 +21,7 @@ from haneul.chips.makers.bus import MAKERS, cards_on_bus
 from haneul.chips.makers.card import Card
 
 TOOL_S = 5.0
+ENDING_S = 1.0  # for a tool that was killed; one that is stuck in its driver does not end
 SAID_MOST = 1 << 22  # characters of a tool's answer; a machine of 16 cards says some hundred kB
 REASON_MOST = 200
 
@@ -51,22 +52,43 @@ def run_tool(command: Sequence[str], *, deadline_s: float = TOOL_S) -> str:
     if path is None:
         return ""
     try:
-        done = subprocess.run(
+        tool = subprocess.Popen(
             [path, *command[1:]],
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=deadline_s,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
-    except subprocess.TimeoutExpired as cause:
-        raise ToolFailed(f"gave no answer within {deadline_s:g} s") from cause
     except OSError as cause:
         raise ToolFailed(f"cannot be started: {cause.strerror}") from cause
-    said = done.stdout[:SAID_MOST].decode(errors="replace")
-    if done.returncode != 0:
-        words = f"{done.stderr[:SAID_MOST].decode(errors='replace')} {said}".split()
-        raise ToolFailed(" ".join(words)[:REASON_MOST] or f"ended with {done.returncode}")
+    try:
+        out, errors = tool.communicate(timeout=deadline_s)
+    except subprocess.TimeoutExpired as cause:
+        stuck = "" if let_go(tool) else ", and does not end: its driver may be stuck"
+        raise ToolFailed(f"gave no answer within {deadline_s:g} s{stuck}") from cause
+    except BaseException:
+        let_go(tool)
+        raise
+    said = out[:SAID_MOST].decode(errors="replace")
+    if tool.returncode != 0:
+        words = f"{errors[:SAID_MOST].decode(errors='replace')} {said}".split()
+        raise ToolFailed(" ".join(words)[:REASON_MOST] or f"ended with {tool.returncode}")
     return said
+
+
+def let_go(tool: subprocess.Popen[bytes], *, within_s: float = ENDING_S) -> bool:
+    """Ends the tool and closes its pipes; False where it does not end and is left behind.
+
+    A call that hangs in a driver holds even a kill up, for as long as the driver hangs.
+    """
+    tool.kill()
+    for pipe in (tool.stdout, tool.stderr):
+        if pipe is not None:
+            pipe.close()
+    try:
+        tool.wait(within_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def find_accelerators(

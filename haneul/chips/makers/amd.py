@@ -15,6 +15,7 @@ STATIC = ("amd-smi", "static", "--asic", "--vram", "--limit", "--json")
 MEMORY = ("amd-smi", "metric", "--mem-usage", "--json")
 ROCM = ("rocm-smi", "--showproductname", "--showmeminfo", "vram", "--showmaxpower", "--json")
 VENDOR = "0x1002"
+ODD = (msgspec.MsgspecError, ValueError, RecursionError)  # what other texts raise
 POWER = ("max_power", "max_power_limit", "socket_power", "socket_power_limit")  # newest last
 
 
@@ -32,7 +33,7 @@ def find(run: Callable[[Sequence[str]], str], root: Path) -> tuple[list[Card], s
 def parse_amd_smi(text: str, memory: Callable[[], str] = str) -> list[Card]:
     """The JSON of 'amd-smi static': a list of cards, in later versions below "gpu_data"."""
     cards = [card for card in _objects(text) if isinstance(card.get("asic"), dict)]
-    used = {each.get("gpu"): _used(each) for each in _objects(memory())} if cards else {}
+    used = {_number(each): _used(each) for each in _objects(memory())} if cards else {}
     found = []
     for card in cards:
         sizes = card.get("vram")
@@ -41,7 +42,7 @@ def parse_amd_smi(text: str, memory: Callable[[], str] = str) -> list[Card]:
             Card(
                 name=_named(card["asic"].get("market_name")) or "AMD GPU",
                 memory_bytes=total,
-                memory_free_bytes=left(total, used.get(card.get("gpu"))),
+                memory_free_bytes=left(total, used.get(_number(card))),
                 power_w=_limit(card.get("limit")),
             )
         )
@@ -52,7 +53,7 @@ def parse_rocm(text: str) -> list[Card]:
     """The JSON of rocm-smi: one object a card, all values text, names that vary in capitals."""
     try:
         found = msgspec.json.decode(_from_brace(text), type=dict[str, dict[str, str]])
-    except (msgspec.DecodeError, UnicodeError):
+    except ODD:
         return []
     cards = []
     for key, written in found.items():
@@ -115,7 +116,7 @@ def _objects(text: str) -> list[dict[str, Any]]:
     """The cards of a JSON text in any of its three forms; none where it is another text."""
     try:
         found = msgspec.json.decode(_from_brace(text))
-    except (msgspec.DecodeError, UnicodeError):
+    except ODD:
         return []
     if isinstance(found, dict):
         found = found.get("gpu_data", [found])
@@ -126,6 +127,12 @@ def _from_brace(text: str) -> str:
     """Without the warnings that these tools print before their JSON."""
     starts = [at for at in (text.find("["), text.find("{")) if at >= 0]
     return text[min(starts) :] if starts else ""
+
+
+def _number(card: dict[str, Any]) -> str:
+    """Which of the cards it is; "" where that is no number."""
+    number = card.get("gpu")
+    return str(number) if isinstance(number, int | str) else ""
 
 
 def _used(card: dict[str, Any]) -> int | None:

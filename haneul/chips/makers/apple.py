@@ -35,11 +35,12 @@ def parse_displays(text: str) -> list[Card]:
     """The JSON of 'system_profiler SPDisplaysDataType'; cards of other makers are left out."""
     try:
         found = msgspec.json.decode(text, type=dict[str, list[dict[str, Any]]])
-    except (msgspec.MsgspecError, UnicodeError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return []
     cards = []
     for each in found.get("SPDisplaysDataType", []):
-        name = _plain(str(each.get("sppci_model") or each.get("_name") or ""))
+        told = each.get("sppci_model") or each.get("_name")
+        name = _plain(told) if isinstance(told, str) else ""
         if not name.startswith("Apple"):
             continue
         cores = size_of(each.get("sppci_cores"))

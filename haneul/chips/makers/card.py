@@ -34,8 +34,8 @@ class Card(Struct, frozen=True):
 def size_of(written: object) -> int | None:
     """Bytes of 196592, "68702699520", "1536 MB" or {"value": 192, "unit": "GB"}; None for N/A."""
     if isinstance(written, dict):
-        written = f"{written.get('value', '')} {written.get('unit', '')}"
-    found = QUANTITY.fullmatch(str(written))
+        written = f"{_word(written.get('value'))} {_word(written.get('unit'))}"
+    found = QUANTITY.fullmatch(_word(written))
     unit = SIZES.get(found[2].upper()) if found else None
     return round(float(found[1]) * unit) if found and unit else None
 
@@ -44,8 +44,13 @@ def number_of(written: object) -> float | None:
     """The number of 750, "750.0", "750 W" or {"value": 750, "unit": "W"}; None for N/A."""
     if isinstance(written, dict):
         written = written.get("value", "")
-    found = QUANTITY.fullmatch(str(written))
+    found = QUANTITY.fullmatch(_word(written))
     return float(found[1]) if found else None
+
+
+def _word(written: object) -> str:
+    """What is a word or a number, "" for lists and the like, however deep."""
+    return str(written) if isinstance(written, str | int | float) else ""
 
 
 def left(total: int | None, used: int | None) -> int | None:

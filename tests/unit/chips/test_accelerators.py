@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haneul.chips.accelerators import ToolFailed, find_accelerators, run_tool
+from haneul.chips.accelerators import ToolFailed, find_accelerators, let_go, run_tool
 from haneul.chips.chip import Chip
 from haneul.chips.detect import survey
 from haneul.chips.makers import amd, apple, ascend, nvidia
@@ -255,6 +256,52 @@ def test_a_tool_that_hangs_is_left_at_its_deadline():
     with pytest.raises(ToolFailed, match=r"no answer within 0\.2 s"):
         run_tool(["sleep", "60"], deadline_s=0.2)
     assert time.perf_counter() - began < 30
+
+
+class Stuck(subprocess.Popen[bytes]):
+    """A process that a kill does not reach, as one that waits in its driver."""
+
+    def kill(self) -> None:
+        pass
+
+
+def test_a_tool_that_cannot_be_killed_is_left_behind():
+    tool = Stuck(["sleep", "60"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        start_s = time.monotonic()
+        assert not let_go(tool, within_s=0.1)
+        assert time.monotonic() - start_s < 30
+        assert tool.stdout is not None
+        assert tool.stdout.closed
+    finally:
+        tool.terminate()
+        tool.wait()
+
+
+def test_a_tool_whose_child_keeps_the_pipes_is_left_at_its_deadline():
+    start_s = time.monotonic()
+    with pytest.raises(ToolFailed, match="no answer"):
+        run_tool(["sh", "-c", "sleep 40 & sleep 60"], deadline_s=0.2)
+    assert time.monotonic() - start_s < 30
+
+
+DEEP = "[" * 20_000 + "]" * 20_000
+ODD = ("[1]", '{"a": 1}', "[" * 300 + "]" * 300, DEEP, "9" * 5000)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
+def test_a_tool_may_say_something_odd_in_any_place(odd: str):
+    card = f'{{"gpu": {odd}, "asic": {{"market_name": {odd}}}, "vram": {{"size": {odd}}}}}'
+    used = f'[{{"gpu": {odd}, "mem_usage": {{"used_vram": {{"value": {odd}}}}}}}]'
+    plain = '[{"gpu": 0, "asic": {"market_name": "X"}, "vram": {"size": "1 GB"}}]'
+    assert amd.parse_amd_smi(plain, lambda: used)[0].name == "X"
+    assert all(each.name == "AMD GPU" for each in amd.parse_amd_smi(f"[{card}]", lambda: used))
+    assert amd.parse_rocm(f'{{"card0": {{"a": {odd}}}}}') == []
+    graphics = f'{{"sppci_model": {odd}, "_name": "Apple M1", "sppci_cores": {odd}}}'
+    assert apple.parse_displays(f'{{"SPDisplaysDataType": [{graphics}]}}') == []
+    cores = f'{{"sppci_model": "Apple M1", "sppci_cores": {odd}}}'
+    found = apple.parse_displays(f'{{"SPDisplaysDataType": [{cores}]}}')
+    assert all(each.cores is None for each in found)
 
 
 def test_a_tool_that_failed_is_told_of_once_and_the_others_are_asked_all_the_same(tmp_path: Path):
