@@ -23,11 +23,13 @@ class Asker:
 
     __slots__ = ("_row", "_seen", "_terms", "account", "key")
 
-    def __init__(self, key: Key, account: Account, seen: Seen | None) -> None:
+    def __init__(
+        self, key: Key, account: Account, *, seen: Seen | None = None, row: Key | None = None
+    ) -> None:
         self.key = key  # as the app uses it
         self.account = account
         self._seen = seen
-        self._row = None if seen is None else seen.key
+        self._row = row  # that it was made of
         self._terms: Headers | None = None
 
     def stands(self, now: float) -> bool:
@@ -63,8 +65,9 @@ class Askers:
     async def of(self, call: Call) -> Asker:
         """Who asks. Raises NotAuthenticated, BadRequest, NotAllowed."""
         seen = await self._seen(call)
-        key = from_app(_inside(call) if seen is None else seen.key, call.headers.get(APP))
-        asker = Asker(key, await self._accounts.of(key), seen)
+        row = _inside(call) if seen is None else seen.key  # it may be another after the next wait
+        key = from_app(row, call.headers.get(APP))
+        asker = Asker(key, await self._accounts.of(key), seen=seen, row=row)
         if call.found is not None and not call.headers.keys().isdisjoint(KEY_HEADERS):
             call.found.asker = asker  # a page's session may end at any time, a key's text may not
         return asker

@@ -38,11 +38,11 @@ SHORT = 8  # a page in so many must stay free
 MANY = 128  # pages in use, after which those not in use any more are let go
 FREE, OPEN, FINAL = 0, 1, 2
 KILLED = "cloud_killed"  # why a request ended that is found open
-COUNTERS, COUNTER = struct.Struct("<7q"), struct.Struct("<q")
+COUNTERS, COUNTER_BYTES = struct.Struct("<7q"), 8
 NO_COUNTERS = bytes(COUNTERS.size)
 LENGTH = struct.Struct("<H")
 COUNTERS_AT, OPENED_AT, FINAL_AT = 8, 64, 2048
-COMPLETION_AT = COUNTERS_AT + 2 * COUNTER.size
+COMPLETION_AT = COUNTERS_AT + 2 * COUNTER_BYTES
 UNITS_BYTES = COUNTERS_AT - 1
 UNITS_MAX = (1 << 8 * UNITS_BYTES) - 1
 TEXT_MAX = FINAL_AT - OPENED_AT - LENGTH.size
@@ -89,9 +89,8 @@ class Flight:
     def save(self) -> None:
         """Puts the counters where a kill leaves them."""
         counters = self.counters
-        COUNTERS.pack_into(
-            self._table.memory,
-            self._at + COUNTERS_AT,
+        at = self._at + COUNTERS_AT
+        self._table.memory[at : at + COUNTERS.size] = COUNTERS.pack(
             counters.prompt_tokens,
             counters.cached_tokens,
             counters.completion_tokens,
@@ -99,13 +98,14 @@ class Flight:
             counters.first_token_us,
             counters.last_us,
             counters.busy_us,
-        )
+        )  # packed aside: packing in place writes zeroes first, and a kill may come between
         if counters.units:
             self._table.put_units(self._at, counters.units)
 
     def keeper(self) -> Callable[[int], None]:
         """Puts the completion's tokens alone there, for as long as this page is the request's."""
-        return partial(COUNTER.pack_into, self._table.memory, self._at + COMPLETION_AT)
+        at = (self._at + COMPLETION_AT) // COUNTER_BYTES
+        return partial(self._table.words.__setitem__, at)  # one store, whole or not at all
 
     def finish(self, row: RequestRow) -> None:
         """Keeps the terminal record; from here on the request can be answered."""
@@ -140,6 +140,7 @@ class Flights:
         size = max(os.fstat(self._file).st_size // PAGE, pages) * PAGE
         _reserve(self._file, size)
         self.memory = mmap.mmap(self._file, size)
+        self.words = memoryview(self.memory).cast("q")
         self._pages = pages
         self._free = [at for at in range(0, pages * PAGE, PAGE) if self.memory[at] == FREE]
         self._unmap()
@@ -231,6 +232,7 @@ class Flights:
     def close(self) -> None:
         """Writes the file back and lets another process have it."""
         self.memory.flush()
+        self.words.release()
         self.memory.close()
         os.close(self._file)
 

@@ -58,13 +58,15 @@ class Relay:
 
     def _take(self, data: bytes) -> None:
         """What came goes on at once; what is about to be sent is billed from now on."""
+        if self._wait.is_left:
+            return  # another engine is asked by now, this one's first words are nobody's
         stream = self._stream
         events = stream.feed(data)
         if stream.is_plain:  # only an answer that has begun has such pieces
             self._keep(self._counters.completion_tokens)
             self._call.has_moved = True
             self._call.write(events)
-        elif not self._wait.is_left:
+        else:
             self._deliver(events)
 
     def _deliver(self, events: bytes) -> None:

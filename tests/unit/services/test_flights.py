@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -215,6 +217,34 @@ def test_tokens_that_are_kept_alone_leave_the_rest_of_the_page_as_it_was(path):
         (_, left), (_, beside) = sorted(table.left(), key=lambda one: -one[1].completion_tokens)
         assert (left.prompt_tokens, left.completion_tokens) == (7, 9)
         assert (beside.prompt_tokens, beside.completion_tokens) == (0, 4)
+
+
+READER = """
+import mmap, sys
+with open(sys.argv[1], "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as memory:
+    print("reading", flush=True)
+    words, seen = memoryview(memory).cast("q"), set()
+    for _ in range(2_000_000):
+        seen.add(words[3])
+    words.release()
+    print(sorted(seen), flush=True)
+"""
+
+
+def test_a_kill_between_two_stores_never_finds_less_than_was_kept(path):
+    with Flights(path, 1) as table:
+        flight = table.open(opened())
+        flight.counters.completion_tokens = 7
+        flight.save()
+        keep = flight.keeper()
+        command = [sys.executable, "-c", READER, str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
+            assert reader.stdout.readline() == "reading\n"
+            while reader.poll() is None:
+                for _ in range(1000):
+                    flight.save()
+                    keep(7)
+            assert reader.stdout.readline() == "[7]\n"
 
 
 def test_a_second_holder_is_refused_in_this_process_and_in_another(path):
