@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 import click
@@ -11,7 +12,7 @@ from haneul.base.units import show_money
 from haneul.chips.estimate import Estimate, show
 from haneul.chips.fleet import Fleet
 from haneul.chips.plan.answer import milliseconds
-from haneul.chips.plan.asked import parse_group, parse_prices
+from haneul.chips.plan.asked import named_price, parse_group, parse_prices
 from haneul.chips.plan.calibration import Planner, load_calibration
 from haneul.chips.plan.chipfiles import load_chips
 from haneul.chips.plan.choose import refuse_unless_it_can_be
@@ -21,7 +22,7 @@ from haneul.chips.plan.compare_here import compare_here
 from haneul.chips.plan.here import THIS
 from haneul.chips.plan.options import Demand
 from haneul.chips.plan.owning import with_figures
-from haneul.chips.plan.terms import Load
+from haneul.chips.plan.terms import Load, PlanChip
 from haneul.cli.command import command, config, json_option
 from haneul.cli.plan_models import asked_model
 from haneul.cli.plan_report import kilowatts
@@ -91,7 +92,7 @@ def compare(
     figures = with_figures(house_fleet(settings), electricity=electricity, utilisation=utilisation)
     asked, planner = asked_model(model, settings), Planner(load_calibration())
     known = asked.model
-    bought, rented = parse_prices(purchases, chips), parse_prices(rents, chips)
+    bought, rented = _prices(purchases, chips), _prices(rents, chips)
     found: list[Compared] = []
     refused: dict[str, str] = {}
     for text in groups:
@@ -100,7 +101,12 @@ def compare(
                 settings, shape=asked.shape
             )
             own = compare_here(
-                here, known, load, figures, chips, planner=planner, precision=precision
+                *(here, known, load, figures, chips),
+                planner=planner,
+                precision=precision,
+                engine=engine,
+                purchases=bought,
+                rents=rented,
             )
             found += own.found
             refused |= own.refused
@@ -127,6 +133,16 @@ def compare(
         print_json({**facts, "figures": figures.figures})
         return
     _tell(found, refused, figures)
+
+
+def _prices(texts: Sequence[str], chips: Mapping[str, PlanChip]) -> dict[str, str]:
+    """By a chip's id; "this" is the processor of this machine."""
+    told = [(text, *named_price(text)) for text in texts]
+    found = parse_prices((text for text, name, _ in told if name.lower() != THIS), chips)
+    for _, name, amount in told:
+        if name.lower() == THIS:
+            found[THIS] = amount
+    return found
 
 
 def _tell(found: list[Compared], refused: dict[str, str], fleet: Fleet) -> None:

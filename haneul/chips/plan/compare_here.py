@@ -7,17 +7,18 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from haneul.base.errors import NotEnoughMemory
+from haneul.base.errors import BadRequest, NotEnoughMemory
 from haneul.base.units import NANO
 from haneul.chips.cost import hour_cost
 from haneul.chips.estimate import Estimate
-from haneul.chips.fleet import Fleet
+from haneul.chips.fleet import Amount, Fleet, Machine
 from haneul.chips.plan.asked import Group
 from haneul.chips.plan.calibration import Planner
 from haneul.chips.plan.compare import Compared, compare, energy_of
-from haneul.chips.plan.here import Here, planned
+from haneul.chips.plan.here import THIS, Here, planned
 from haneul.chips.plan.local import local_of, offers
 from haneul.chips.plan.options import Demand, Terms
+from haneul.chips.plan.owning import TOLD
 from haneul.chips.plan.terms import Load, PlanChip, PlanModel
 
 
@@ -38,8 +39,14 @@ def compare_here(
     planner: Planner,
     precision: str = "",
     engine: str = "vllm",
+    purchases: Mapping[str, str] | None = None,
+    rents: Mapping[str, str] | None = None,
 ) -> Fleets:
-    """The fleets of this machine; an hour of each costs what `haneul chips` says."""
+    """The fleets of this machine; an hour of each costs what `haneul chips` says, or as told.
+
+    What is told is of one chip by its id; "this" is the processor. Raises BadRequest.
+    """
+    bought, rented = purchases or {}, rents or {}
     fleets = Fleets([], {})
     for chip in here.chips[1:]:
         known = planned(files, chip)
@@ -53,13 +60,33 @@ def compare_here(
         try:
             fleets.found.append(
                 compare(
-                    model, load, group, priced, planner=planner, precision=precision, engine=engine
+                    *(model, load, group, priced),
+                    planner=planner,
+                    precision=precision,
+                    engine=engine,
+                    purchases=bought,
+                    rents=rented,
                 )
             )
         except NotEnoughMemory as refusal:
             fleets.refused[group.text] = refusal.message
-    _processor(here, model, load, fleet, fleets, precision)
+    priced = _told(fleet, here.chips[0].id, bought.get(THIS), rented.get(THIS))
+    _processor(here, model, load, priced, fleets, precision)
     return fleets
+
+
+def _told(fleet: Fleet, chip: str, purchase: str | None, rent: str | None) -> Fleet:
+    """The fleet with what the processor was told to cost."""
+    if purchase is not None and rent is not None:
+        raise BadRequest("This machine has both a purchase and a rent.")
+    own = fleet.chips.get(chip, Machine())
+    if purchase is not None:
+        own = replace(own, purchase=Amount(purchase, TOLD), rent_per_hour=None)
+    elif rent is not None:
+        own = replace(own, rent_per_hour=Amount(rent, TOLD), purchase=None)
+    else:
+        return fleet
+    return replace(fleet, chips={**fleet.chips, chip: own})
 
 
 def _processor(

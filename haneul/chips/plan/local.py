@@ -26,6 +26,7 @@ from haneul.chips.plan.terms import Deployment, Load, Memory, PlanChip, PlanMode
 from haneul.chips.shape import Shape
 from haneul.chips.speed import decode_speed, prefill_speed, step_terms
 
+RUNS = (*GGUF_BITS, "bf16", "fp16")  # what its files are written in
 USUAL = "q4_k_m"  # what is pulled for an engine on a processor, where nobody says otherwise
 SLOTS = (1, 2, 4, 8, 16)  # answers at a time that the engine is set up for
 USABLE = 0.9  # of memory: the rest is the system's
@@ -59,8 +60,12 @@ def offers(
 ) -> tuple[list[Option], list[Lost]]:
     """The best setup inside the limits, or why there is none. Raises UnsupportedValue."""
     deployment = _deployment(local, model, precision)
-    shape = local_shape(local, model, deployment)
     load, name = demand.load, deployment.chip.name
+    if deployment.precision not in (*RUNS, _own(local)):
+        known = ", ".join(sorted(RUNS))
+        why = f"haneul's engine reads no file in {deployment.precision}: name one of {known}."
+        return [], [Lost(name, "aggregated", deployment.precision, why)]
+    shape = local_shape(local, model, deployment)
     fitting = [slots for slots in SLOTS if _needed(shape, load, slots) <= _capacity(local.chip)]
     if not fitting:
         need = _needed(shape, load, 1) / 1e9
@@ -93,7 +98,7 @@ def local_curve(local: Local, model: PlanModel, load: Load, *, precision: str = 
 
 def local_shape(local: Local, model: PlanModel, deployment: Deployment) -> Shape:
     """The file's own measures, or those that a file of that precision will have."""
-    if local.shape is not None and deployment.precision == local.shape.quantisation.lower():
+    if local.shape is not None and deployment.precision == _own(local):
         return local.shape
     bits = precision_of(deployment)
     always = bits.always_bits if model.experts else bits.dense_bits
@@ -157,11 +162,14 @@ def _deployment(local: Local, model: PlanModel, precision: str) -> Deployment:
         power_w=local.power_w,
     )
     native = model.native if model.native in GGUF_BITS else USUAL
-    if local.shape is not None:
-        native = local.shape.quantisation.lower()
-    return Deployment(
-        model=model, chip=as_planned, precision=precision.lower() or native, engine=ENGINE
-    )
+    asked = precision.lower() or _own(local) or native
+    return Deployment(model=model, chip=as_planned, precision=asked, engine=ENGINE)
+
+
+def _own(local: Local) -> str:
+    """The precision of the file that haneul up loads; "" where none is known."""
+    name = local.shape.quantisation.lower() if local.shape is not None else ""
+    return "fp16" if name == "f16" else name
 
 
 def _memory(shape: Shape, load: Load, slots: int) -> Footprint:
@@ -312,8 +320,13 @@ def _assumptions(local: Local, deployment: Deployment) -> tuple[str, ...]:
         f"{deployment.chip.source}",
         f"haneul's own engine with weights in {deployment.precision}, if it knows the architecture",
     ]
-    if local.shape is None:
+    own = _own(local)
+    if deployment.precision != own:
         said.append("sizes of a file of that precision: parameters times its usual bits")
+        named = f"weights in {own}" if own else "what it finds by that name"
+        said.append(
+            f"haneul up loads {named}: for {deployment.precision} it has to be given such a file"
+        )
     if deployment.model.kind != "dense":
         said.append("no mixture and no compressed cache was measured in this engine")
     if not local.corrections:

@@ -143,6 +143,38 @@ def test_fewer_bits_are_faster_and_a_precision_that_is_asked_for_is_kept():
     assert speeds == sorted(speeds)
 
 
+@pytest.mark.parametrize("precision", ["fp8", "nvfp4", "int8", "AWQ-int4"])
+def test_what_the_engine_cannot_read_is_refused_on_the_processor(precision):
+    demand = Demand(load=Load(isl=10, osl=100))
+    options, lost = offers(local(), LLAMA, demand, precision=precision)
+    assert not options
+    assert f"reads no file in {precision.lower()}" in lost[0].why
+    fleets = compare_here(
+        *(here(), LLAMA, demand.load, FLEET, FILES),
+        planner=Planner(load_calibration()),
+        precision=precision,
+    )
+    assert not fleets.found
+    assert "reads no file in" in fleets.refused["Zen, 8 cores, here"]
+
+
+def test_a_precision_other_than_that_of_the_file_that_is_loaded_is_said(small):
+    demand, model = Demand(load=Load(isl=10, osl=100)), plan_model("small", small)
+
+    def said(precision: str, shape=small) -> str:
+        (option,), _ = offers(local(shape=shape), model, demand, precision=precision)
+        return "; ".join(option.assumptions)
+
+    assert "haneul up loads weights in q4_1: for q8_0 it has to be given such a file" in said(
+        "q8_0"
+    )
+    assert "haneul up loads what it finds by that name" in said("q8_0", None)
+    assert "haneul up" not in said("")
+    assert "haneul up" not in said("Q4_1")
+    assert "haneul up" not in said("", replace(small, quantisation="IQ1_S"))
+    assert "haneul up" not in said("fp16", replace(small, quantisation="F16"))
+
+
 def test_the_terms_of_a_step_add_up_to_the_step():
     option = best(Load(isl=1, osl=400), users=1)
     assert sum(option.terms.values()) == pytest.approx(option.tpot.mid, rel=1e-6)

@@ -119,6 +119,32 @@ def test_this_machine_is_a_fleet_beside_others(plan):
     assert "measured here: reading memory" in text
 
 
+def test_prices_that_are_told_are_those_of_the_fleets_that_are_here(plan):
+    card = 'case "$1" in -L) ;; *) echo "NVIDIA H200, 143771, 143000, 700.00" ;; esac'
+    line = ("compare", "smollm2:135m", "--isl", "50", "--osl", "20", "--fleet", "this")
+    told = ("--price", "H200=1.5", "--price", "this=0.05")
+    rented = json.loads(plan(*line, *told, "--json", nvidia_smi=card))
+    hours = {each["fleet"]: each["hour"]["total_nano"] for each in rented["fleets"]}
+    assert hours.pop("1 x H200 SXM here") == 1_500_000_000
+    assert list(hours.values()) == [50_000_000]
+    told = ("--purchase", "H200=30000", "--purchase", "this=900")
+    bought = json.loads(plan(*line, *told, "--json"))
+    assert {each["hour"]["basis"] for each in bought["fleets"]} == {"purchase"}
+    both = ("--purchase", "this=900", "--price", "this=1")
+    assert "both a purchase and a rent" in plan(*line, *both, code=1)
+
+
+def test_the_engine_that_is_named_is_that_of_the_cards_that_are_here(plan):
+    card = 'case "$1" in -L) ;; *) echo "NVIDIA H200, 143771, 143000, 700.00" ;; esac'
+    line = ("compare", "Llama-3.1-70B", "--isl", "2000", "--osl", "500", "--fleet", "this")
+    told = ("--precision", "fp8", "--json")
+    one, other = (
+        json.loads(plan(*line, *told, "--engine", engine, nvidia_smi=card))["fleets"][0]
+        for engine in ("vllm", "trtllm")
+    )
+    assert one["tokens_per_s"]["mid"] != other["tokens_per_s"]["mid"]
+
+
 def test_training_is_planned_on_the_cards_that_are_here(plan):
     line = ("train", "smollm2:135m", "--tokens", "1B", "--chips", "this")
     assert "No card that a chip file knows" in plan(*line, code=1)
