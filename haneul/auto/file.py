@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import struct
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,12 @@ FORMAT = 1
 FILE_MAX_BYTES = 64 << 20
 UNPACKED_MAX_BYTES = 256 << 20
 MODELS_MAX, TASKS_MAX, PAIRS_MAX = 1000, 4096, 64
+
+# What the readers of zip and npy files raise for those that lie.
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError, LookupError, TypeError, OverflowError, SyntaxError),
+    *(MemoryError, RuntimeError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -63,7 +72,7 @@ def load(path: Path) -> tuple[Policy, str]:
         if path.stat().st_size > FILE_MAX_BYTES:
             raise BrokenFile(f"The policy is larger than {FILE_MAX_BYTES >> 20} MiB.")
         arrays = _unpacked(path)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as cause:
+    except _UNREADABLE as cause:
         raise BrokenFile("The policy cannot be read: it is no npz of plain arrays.") from cause
     told = arrays.pop("digest", np.zeros(0, np.uint8)).tobytes()
     if told != _digest(arrays):
@@ -74,6 +83,7 @@ def load(path: Path) -> tuple[Policy, str]:
         raise BrokenFile("The policy's facts are missing or not of this format.") from cause
     _check_facts(facts)
     _check_arrays(arrays, facts)
+    _check_sweep(arrays)
     return _policy(arrays, facts), told.hex()
 
 
@@ -86,8 +96,24 @@ def _unpacked(path: Path) -> Arrays:
             raise BrokenFile("The policy holds what no policy holds.")
         if sum(one.file_size for one in members) > UNPACKED_MAX_BYTES:
             raise BrokenFile(f"The policy unpacks to over {UNPACKED_MAX_BYTES >> 20} MiB.")
-    with np.load(path, allow_pickle=False) as found:
-        return {name: found[name] for name in found.files}
+        return {one.filename.removesuffix(".npy"): _array(archive, one) for one in members}
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray[Any, Any]:
+    """One array, for which nothing is set aside before its header is known to tell its size."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, _, kind = header(file)
+        is_plain = kind.kind in "fiu" and all(side >= 0 for side in shape)
+        if not is_plain or file.tell() + math.prod(shape) * kind.itemsize != member.file_size:
+            raise ValueError("no plain array, or one of another size than its header says")
+    with archive.open(member) as file:
+        found: np.ndarray[Any, Any] = np.lib.format.read_array(file, allow_pickle=False)
+        return found
 
 
 _KINDS = {
@@ -208,6 +234,15 @@ def _check_arrays(arrays: Arrays, facts: _Facts) -> None:
     row_of = arrays["row_of"]
     if row_of.min() < 0 or row_of.max() >= rows or (arrays["familiar_scale"] <= 0).any():
         raise BrokenFile("The policy points to rows it does not have.")
+    if (arrays["shape_scale"] <= 0).any():
+        raise BrokenFile("The policy's shape_scale would divide by nothing.")
+
+
+def _check_sweep(arrays: Arrays) -> None:
+    """Prices rise from 0, quality falls: a price is looked up by the quality it keeps."""
+    prices, quality = arrays["sweep_prices"], arrays["sweep_quality"]
+    if prices[0] < 0 or (np.diff(prices) < 0).any() or (np.diff(quality) > 1e-9).any():
+        raise BrokenFile("The policy's sweep is out of order.")
 
 
 def _policy(arrays: Arrays, facts: _Facts) -> Policy:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from haneul.auto.familiar import CAUTION
 from haneul.auto.outcomes import Outcomes
 from haneul.auto.policy import Guarantee, Policy, arms_played, choose, estimates
+from haneul.base.errors import BadRequest
 
 STAKE_MAX = 0.9  # of what is owned; all of it could be lost in one round
 START_VARIANCE, START_ROUNDS = 0.1, 20.0
@@ -55,7 +56,12 @@ def last_shown(losses: Sequence[Doubles], *, alpha: float, delta: float) -> int 
 
 
 def losses_at(policy: Policy, outcomes: Outcomes, prices: Sequence[float]) -> list[Doubles]:
-    """How much worse than the best fixed model each prompt came out, at each lambda."""
+    """How much worse than the best fixed model each prompt came out, at each lambda.
+
+    Raises BadRequest where the log is of other models, or of the same in another order.
+    """
+    if list(outcomes.models) != list(policy.models):
+        raise BadRequest("The log is of other models than the policy's, or in another order.")
     truth, _ = arms_played(outcomes, policy.pairs)
     good, costs, alike = estimates(policy, outcomes.prompts, outcomes.tokens_in)
     rows = np.arange(len(truth))

@@ -51,7 +51,7 @@ def worthwhile(outcomes: Outcomes) -> list[Pair]:
     if outcomes.answers is None:
         return []
     mean_cost, quality = outcomes.cost_usd.mean(0), outcomes.good.mean(0)
-    prices = _PRICES / mean_cost[outcomes.best]
+    prices = _PRICES / max(float(mean_cost[outcomes.best]), 1e-12)  # it may be free
     bar = (quality[:, None] - mean_cost[:, None] * prices).max(0)
     values = {
         pair: good.mean() - paid.mean() * prices

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 import zipfile
 
 import msgspec
@@ -76,6 +77,9 @@ def test_objects_are_never_unpickled(saved):
         ("weights", lambda one: one * np.float32(np.nan), "finite"),
         ("row_of", lambda one: one + np.int32(1 << 20), "rows"),
         ("familiar_scale", lambda one: one * 0, "rows"),
+        ("shape_scale", lambda one: one * 0, "divide"),
+        ("sweep_quality", lambda one: one[::-1], "order"),
+        ("sweep_prices", lambda one: one[::-1], "order"),
         ("facts", lambda one: one[:-4], "facts"),
     ],
 )
@@ -106,4 +110,49 @@ def test_a_file_that_would_unpack_without_end_is_refused_unread(saved):
         for _ in range(300):
             member.write(bytes(1 << 20))
     with pytest.raises(BrokenFile, match="unpacks"):
+        policies.load(saved)
+
+
+def told(description: str) -> bytes:
+    """The head of an array that says so of itself, and eight bytes of it."""
+    text = description.encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(8)
+
+
+HEAD = "{{'descr': '{}', 'fortran_order': False, 'shape': {}}}\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        told(HEAD.format("<f4", (1 << 33,))),  # 32 GiB, of which eight bytes are there
+        told(HEAD.format("<f4", (1 << 70, 1 << 70))),
+        told(HEAD.format("<f4", (-1, -2))),
+        told(HEAD.format("<V0", (1 << 60,))),
+        told("{'descr': ('\n"),
+        told("{'descr': {}, 'fortran_order': False, 'shape': (2,)}\n"),
+        told("(" * 5000),
+        b"no array at all",
+    ],
+)
+def test_an_array_that_lies_of_its_size_or_kind_is_refused_before_room_is_made(saved, head):
+    with zipfile.ZipFile(saved, "w") as archive:
+        archive.writestr("weights.npy", head)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BrokenFile, match="plain arrays"):
+            policies.load(saved)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_member_whose_packing_is_broken_is_refused(saved):
+    with zipfile.ZipFile(saved, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("weights.npy", told(HEAD.format("<f4", (2,))))
+    data = bytearray(saved.read_bytes())
+    start = 30 + len("weights.npy")
+    data[start : start + 4] = b"\xff\xff\xff\xff"
+    saved.write_bytes(data)
+    with pytest.raises(BrokenFile, match="plain arrays"):
         policies.load(saved)

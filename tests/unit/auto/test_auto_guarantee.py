@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haneul.auto.guarantee import certify, evidence_against, last_shown
+from haneul.base.errors import BadRequest
 from tests.unit.auto.made_up import outcomes
 
 
@@ -53,3 +54,10 @@ def test_a_looser_promise_allows_at_least_as_cheap_a_policy(policy, alpha):
     strict, loose = (certify(policy, log, alpha=one).guarantee for one in (alpha / 2, alpha))
     assert loose is not None
     assert strict is None or strict.price <= loose.price
+
+
+def test_a_log_of_other_models_shows_nothing_of_this_policy(policy):
+    log = outcomes(100, seed=9)
+    for names in (["dear", "other", "cheap"], ["cheap", "dear"]):
+        with pytest.raises(BadRequest, match="other models"):
+            certify(policy, log.pool(names), alpha=0.08)
