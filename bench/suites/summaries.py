@@ -18,10 +18,10 @@ PAIRS_EACH = 5
 SETTINGS = """
 format = 1
 name = "summaries"
-version = "1.0.0"
+version = "1.1.0"
 licence = "CC0-1.0"
 language = ["en"]
-task = "Short summaries that keep the main facts, invent none and do not copy whole passages"
+task = "Short summaries with the main facts, not copied; only a judge sees what they invent"
 system = "You summarise. Use your own words and leave out what does not matter."
 
 [parameters]
@@ -154,7 +154,7 @@ def make() -> Made:
                 {"kind": "contains", "all": facts},
                 {"kind": "length", "words_min": 6} | length,
             ]
-            checks.append({"kind": "copied", "words_max": 20})
+            checks.append({"kind": "copied", "words_max": 10})
             case = {"id": f"{name}-{number:02d}", "cluster": f"{name}-{level}", "level": level}
             case |= {"prompt": f"{task}\n\n{text}", "checks": checks, "reference": good}
             cases.append(case)

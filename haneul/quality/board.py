@@ -8,6 +8,7 @@ and what they cost is paid all the same.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -89,7 +90,7 @@ class Choice(Struct, frozen=True):
 
 def of_run(connection: Connection, run: RunRow) -> Board:
     """The board of one run."""
-    subjects = msgspec.json.decode(run.subjects, type=list[Subject])
+    subjects = _subjects(run)
     listed = msgspec.json.decode(run.cases, type=list[Listed])
     found = {subject: _results(connection, subject, listed) for subject in subjects}
     suite = evals.suite(connection, run.suite_id)
@@ -105,19 +106,22 @@ def of_run(connection: Connection, run: RunRow) -> Board:
 
 
 def of_suite(connection: Connection, name: str) -> Board | None:
-    """The board of the newest run's cases, with every model that was ever asked them so.
+    """The board of the widest newest run's cases, with every model that was ever asked them so.
 
-    None where the suite was never run.
+    Only models that were asked and looked at on the same terms stand on one board. None where the
+    suite was never run.
     """
     runs = evals.runs(connection, suite=name, limit=1000)
     if not runs:
         return None
     newest = max((run for run in runs if run.suite_id == runs[0].suite_id), key=_breadth)
-    subjects: dict[tuple[str, str], Subject] = {}
+    terms = {subject.parameters for subject in _subjects(newest)}
+    subjects: dict[str, Subject] = {}
     for run in runs:
-        if (run.suite_id, bool(run.judge)) == (newest.suite_id, bool(newest.judge)):
-            for subject in msgspec.json.decode(run.subjects, type=list[Subject]):
-                subjects.setdefault((subject.model, subject.parameters), subject)
+        if run.suite_id == newest.suite_id:
+            for subject in _subjects(run):
+                if subject.parameters in terms:
+                    subjects.setdefault(subject.model, subject)
     encoded = msgspec.json.encode(list(subjects.values())).decode()
     board = of_run(connection, msgspec.structs.replace(newest, subjects=encoded))
     asked = [line for line in board.lines if line.cases + line.unanswered]  # a name may be wrong
@@ -126,7 +130,7 @@ def of_suite(connection: Connection, name: str) -> Board | None:
 
 def cases_of_run(connection: Connection, run: RunRow, is_failed: bool) -> list[Asked]:
     """Every case with every model, in the order of the suite; or those that some model failed."""
-    subjects = msgspec.json.decode(run.subjects, type=list[Subject])
+    subjects = _subjects(run)
     listed = msgspec.json.decode(run.cases, type=list[Listed])
     found = {subject: _results(connection, subject, listed) for subject in subjects}
     every = [
@@ -157,6 +161,10 @@ def cheapest(lines: Sequence[Line], wanted: float) -> Choice:
         if good:
             return Choice(min(good, key=_cost).model, is_sure, wanted)
     return Choice(None, False, wanted)
+
+
+def _subjects(run: RunRow) -> list[Subject]:
+    return msgspec.json.decode(run.subjects, type=list[Subject])
 
 
 def _results(
@@ -237,8 +245,8 @@ def _line(subject: Subject, listed: list[Listed], found: dict[str, ResultRow]) -
         unpriced=sum(row.unpriced for row in rows),
         thousand_nano=thousand,
         good_nano=statistics.ratio(costs, passed, every),
-        p50_s=_at(latencies, 0.5),
-        p95_s=_at(latencies, 0.95),
+        p50_s=at_rank(latencies, 0.5),
+        p95_s=at_rank(latencies, 0.95),
         prompt_tokens=sum(row.prompt_tokens for row in rows),
         completion_tokens=sum(row.completion_tokens for row in rows),
         reasoning_tokens=sum(row.reasoning_tokens for row in rows),
@@ -253,9 +261,9 @@ def _levels(answered: list[tuple[Listed, ResultRow]]) -> dict[int, tuple[int, in
     return found
 
 
-def _at(ordered: Sequence[float], share: float) -> float | None:
-    """The nearest rank."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
+def at_rank(ordered: Sequence[float], share: float) -> float | None:
+    """The percentile by nearest rank; None of nothing."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
 
 def _with_pareto(lines: list[Line]) -> list[Line]:

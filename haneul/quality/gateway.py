@@ -144,8 +144,8 @@ class Gateway:
             raise QuotaExceeded(message)
         if reply.status in FATAL:
             raise CommandError(f"{body['model']}: {message}")
-        wait = reply.headers.get(b"retry-after", b"0")
-        return None, code, float(wait) if reply.status in AGAIN and wait.isdigit() else None
+        wait_s = _wait_s(reply.headers.get(b"retry-after", b""))
+        return None, code, wait_s if reply.status in AGAIN else None
 
     async def _with_lost(self, said: Said, lost: list[str]) -> Said:
         """With what the attempts before it cost, as far as the ledger knows."""
@@ -158,6 +158,14 @@ class Gateway:
             cost_nano=said.cost_nano + sum(cost for cost in known if cost is not None),
             unpriced=said.unpriced + known.count(None),
         )
+
+
+def _wait_s(header: bytes) -> float:
+    """Seconds of a retry-after; 0 for a date or none, as the own pauses grow anyway."""
+    try:
+        return min(PAUSE_MAX_S, max(0.0, float(header)))
+    except ValueError:
+        return 0.0
 
 
 def _said(data: bytes, reply: http.Reply, latency_us: int) -> Said:

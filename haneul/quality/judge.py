@@ -39,6 +39,7 @@ class Opinion(Struct, frozen=True):
     score: float
     cost_nano: int
     is_complete: bool  # both questions were answered
+    unpriced: int = 0  # attempts of which the ledger knows nothing
 
 
 class Measured(Struct, frozen=True, kw_only=True):
@@ -72,7 +73,11 @@ async def opinion(
     letters = [_letter(each) for each in said]
     score = {"AB": 1.0, "BA": 0.0}.get("".join(letters), 0.5)
     is_complete = all(each.answer is not None for each in said)
-    return Opinion(score, sum(each.cost_nano for each in said), is_complete)
+    cost_nano, unpriced = (
+        sum(each.cost_nano for each in said),
+        sum(each.unpriced for each in said),
+    )
+    return Opinion(score, cost_nano, is_complete, unpriced)
 
 
 async def measure(

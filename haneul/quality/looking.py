@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -17,6 +18,7 @@ from haneul.quality.checks import GOOD, AnyCheck, Verdict, bad
 from haneul.quality.numbers import numbers, plain, scaled
 
 ANSWER_MAX_CHARS = 65_536  # of one answer that are looked at
+OPENINGS_MAX = 64  # places in an answer where JSON is sought
 QUOTES = "\"'`“”‘’「」『』《》 \t\n"
 STOPS = ".。!！"
 FENCE = re.compile(r"```[\w+-]*[ \t]*\n(.*?)(?:```|\Z)", re.S)
@@ -84,35 +86,70 @@ def code_of(text: str) -> str:
 
 def words_of(text: str) -> list[str]:
     """Words of a text; in writing without blanks each character is one."""
-    return re.findall(r"[぀-ヿ一-鿿]|[\w'’.,%-]*\w", text)
+    return re.findall(r"[぀-ヿ一-鿿]|\w(?:[\w'’.,%-]*\w)?", text)
 
 
 def longest_copy(source: str, text: str) -> int:
-    """How many words in a row of the text stand in the source just so."""
-    origin, said = _folded(source), _folded(text)
-    longest, before = 0, [0] * (len(origin) + 1)
-    for word in said:
-        now = [0] * (len(origin) + 1)
-        for index, other in enumerate(origin, 1):
-            if word == other:
-                now[index] = before[index - 1] + 1
-                longest = max(longest, now[index])
-        before = now
+    """How many words in a row of the text stand in the source just so; in linear time."""
+    onward, link, length = _runs(_folded(source))
+    state = count = longest = 0
+    for word in _folded(text):
+        while state and word not in onward[state]:
+            state = link[state]
+            count = length[state]
+        if word in onward[state]:
+            state, count = onward[state][word], count + 1
+        longest = max(longest, count)
     return longest
+
+
+def _runs(words: list[str]) -> tuple[list[dict[str, int]], list[int], list[int]]:
+    """The suffix automaton of words: steps, suffix links, longest runs (Blumer et al. 1985)."""
+    onward: list[dict[str, int]] = [{}]
+    link, length, last = [-1], [0], 0
+    for word in words:
+        new, at, last = len(onward), last, len(onward)
+        onward.append({})
+        link.append(0)
+        length.append(length[at] + 1)
+        while at >= 0 and word not in onward[at]:
+            onward[at][word] = new
+            at = link[at]
+        if at < 0:
+            continue
+        next_one = onward[at][word]
+        if length[next_one] > length[at] + 1:  # of runs of unlike length: the shorter get their own
+            twin = len(onward)
+            onward.append(dict(onward[next_one]))
+            link.append(link[next_one])
+            length.append(length[at] + 1)
+            link[next_one], link[new] = twin, twin
+            while at >= 0 and onward[at].get(word) == next_one:
+                onward[at][word] = twin
+                at = link[at]
+        else:
+            link[new] = next_one
+    return onward, link, length
 
 
 def json_in(text: str, *, bare: bool = False) -> Any:
     """The first JSON object or list of a text. Raises ValueError where there is none."""
     blocks = [] if bare else FENCE.findall(text)
-    for part in [*blocks, text]:
-        begin = 0 if bare else min((part.find(c) for c in "{[" if c in part), default=0)
-        try:
-            value, end = json.JSONDecoder().raw_decode(part.strip() if bare else part, begin)
-        except (ValueError, RecursionError):
-            continue
-        if not bare or end == len(part.strip()):
-            return value
+    for part in [*blocks, text.strip() if bare else text]:
+        for begin in [0] if bare else _openings(part):
+            try:
+                value, end = json.JSONDecoder().raw_decode(part, begin)
+            except (ValueError, RecursionError):
+                continue
+            if not bare or end == len(part):
+                return value
     raise ValueError("no JSON")
+
+
+def _openings(text: str) -> list[int]:
+    """Where an object or list may begin; words may have braces too, so there are some."""
+    found = (match.start() for match in re.finditer(r"[{\[]", text))
+    return list(itertools.islice(found, OPENINGS_MAX))
 
 
 def compared(expected: Any, found: Any, tolerance_share: float) -> Iterator[bool]:
@@ -167,17 +204,20 @@ def _exact(check: checks.Exact, accepted: list[str], text: str) -> Verdict:
 
 def _label(check: checks.Label, expected: Any, text: str) -> Verdict:
     folded = unicodedata.normalize("NFKC", text).casefold()
-    named = {label for label in check.labels if _stands(label.casefold(), folded)}
-    # "not spam" names spam too: the longer label is meant.
-    named -= {one for one in named for other in named if one != other and one in other}
+    named = set()
+    for label in sorted(check.labels, key=len, reverse=True):
+        # "not spam" names spam too: the longer label is meant, so its place is taken.
+        folded, count = _pattern(label.casefold()).subn(" . ", folded)
+        named |= {label} if count else set()
     if named == {str(expected)}:
         return GOOD
     return bad(f"it names {', '.join(sorted(named))}" if named else "it names no label")
 
 
-def _stands(label: str, text: str) -> bool:
+def _pattern(label: str) -> re.Pattern[str]:
+    """Of a label that is not denied in English."""
     edge = r"\b" if label.isascii() else ""
-    return re.search(f"{edge}{re.escape(label)}{edge}", text) is not None
+    return re.compile(rf"(?<!\bnot )(?<!\bnot a )(?<!\bno ){edge}{re.escape(label)}{edge}")
 
 
 def _numeric(check: checks.Numeric, expected: float, text: str) -> Verdict:
@@ -206,13 +246,20 @@ def _json(check: checks.Json, expected: Any, text: str) -> Verdict:
 
 
 def _contains(check: checks.Contains, text: str) -> Verdict:
-    folded = " ".join(re.sub(r"(?<=\d),(?=\d{3})", "", plain(text)).casefold().split())
-    there = [any(each.casefold() in folded for each in group) for group in check.all]
+    folded = " ".join(re.sub(r"(?<=\d)[,_](?=\d{3})", "", plain(text)).casefold().split())
+    there = [any(_says(each, folded) for each in group) for group in check.all]
     share = sum(there) / len(there) if there else 1.0
-    if unwanted := next((each for each in check.none if each.casefold() in folded), None):
+    if unwanted := next((each for each in check.none if _says(each, folded)), None):
         return bad(f"it says '{unwanted}'")
     missing = [group[0] for group, is_there in zip(check.all, there, strict=True) if not is_there]
     return bad(f"it lacks '{missing[0]}'", share) if missing else GOOD
+
+
+def _says(wanted: str, folded: str) -> bool:
+    """Whether it stands there, and its numbers are no parts of greater ones."""
+    begin = r"(?<!\d)(?<!\d\.)" if wanted[:1].isdigit() else ""
+    end = r"(?!\.?\d)" if wanted[-1:].isdigit() else ""
+    return re.search(begin + re.escape(wanted.casefold()) + end, folded) is not None
 
 
 def _length(check: checks.Length, text: str) -> Verdict:

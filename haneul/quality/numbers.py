@@ -11,8 +11,13 @@ from msgspec import Struct
 THOUSANDS = ",'_\u2019\u202f\u2009"
 NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.])(?P<sign>[-+\u2212]\s?)?[$€£¥₩]?"
-    rf"(?P<whole>\d{{1,3}}(?:[{THOUSANDS}]\d{{3}})+(?!\d)|\d+)(?P<part>\.\d+)?"
+    rf"(?:(?P<whole>\d{{1,3}}(?:[{THOUSANDS}]\d{{3}})+(?!\d)|\d+)(?P<part>\.\d+)?|(?P<less>\.\d+))"
     r"(?:\s*/\s*(?P<under>[1-9]\d*)(?![\d/]))?"
+)
+NARROW = re.compile(r"(?<=\d)[\u202f\u2009](?=\d{3}(?!\d))")
+VULGAR = re.compile(r"(?<![\d.])(\d{0,15})\s?([\u00bc-\u00be\u2150-\u215e])")
+RAISED = re.compile(
+    r"(?<![\d.])(\d{1,15}(?:\.\d{1,15})?)([\u00b2\u00b3\u00b9\u2070\u2074-\u2079]{1,2})"
 )
 POWERS = {"백": 100, "百": 100, "천": 1000, "千": 1000}
 GREAT = {"만": 10**4, "万": 10**4, "萬": 10**4, "억": 10**8, "亿": 10**8, "億": 10**8}
@@ -29,8 +34,16 @@ class Number(Struct, frozen=True):
 
 def plain(text: str) -> str:
     """The text with wide digits made narrow and marks of emphasis and formulas removed."""
+    text = NARROW.sub("_", text)  # before NFKC makes them blanks, and ½ and ² digits
+    text = VULGAR.sub(lambda match: str(int(match[1] or 0) + unicodedata.numeric(match[2])), text)
+    text = RAISED.sub(_power, text)
     text = unicodedata.normalize("NFKC", text)
     return re.sub(r"\*\*|__|\\[()\[\]]|\\boxed|\\text|\$(?!\d)", " ", text)
+
+
+def _power(match: re.Match[str]) -> str:
+    power = float(match[1]) ** int(unicodedata.normalize("NFKC", match[2]))
+    return f"{power:f}".rstrip("0").rstrip(".")
 
 
 def numbers(text: str) -> list[Number]:
@@ -39,7 +52,8 @@ def numbers(text: str) -> list[Number]:
     found: list[Number] = []
     at, open_end = 0, -1
     while match := NUMBER.search(text, at):
-        value = float(re.sub(r"\D", "", match["whole"]) + (match["part"] or ""))
+        whole = re.sub(r"\D", "", match["whole"] or "0")
+        value = float(whole + (match["part"] or match["less"] or ""))
         value = value / int(match["under"]) if match["under"] else value
         value = -value if (match["sign"] or "+").strip() in "-\u2212" else value
         power = POWER.match(text, match.end())

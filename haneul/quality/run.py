@@ -19,21 +19,23 @@ from haneul.base.ids import new_id
 from haneul.base.units import MILLION, now_us
 from haneul.models import revisions
 from haneul.quality import checks, judge, looking, sandbox
-from haneul.quality.checks import Verdict
+from haneul.quality.checks import AnyCheck, Verdict, bad
 from haneul.quality.gateway import Gateway, Said
-from haneul.quality.judge import Measured
-from haneul.quality.looking import Answer
+from haneul.quality.judge import Measured, Opinion
+from haneul.quality.looking import Answer, Asked
 from haneul.quality.suite import Case, Suite, digest_of
 from haneul.store import evals
 from haneul.store import models as model_queries
+from haneul.store import routes as route_queries
 from haneul.store.database import Database
 from haneul.store.evals import CaseRow, ResultRow, RunRow, SuiteRow
 
 AT_ONCE_MAX = 64
 ANSWER_MAX_CHARS = 65_536  # of an answer that are kept
 REASON_MAX_CHARS = 300
-LOOKING = 2  # that checks mean the same as when an answer was looked at: raised when they change
+LOOKING = 3  # that checks mean the same as when an answer was looked at: raised when they change
 UNANSWERED = "unanswered"
+UNREADABLE = (OverflowError, ValueError, RecursionError)  # what an answer beyond all bounds causes
 OnResult = Callable[["Job", ResultRow, bool], None]  # and whether it was there before
 
 
@@ -190,13 +192,14 @@ async def _result(begun: Begun, job: Job, gateway: Gateway) -> ResultRow:
         name=result_id,
         tools=job.case.tools or None,
     )
-    judge_nano, verdict = 0, Verdict(False, 0.0, said.error)
-    state = UNANSWERED
+    judge_nano, state, verdict = 0, UNANSWERED, Verdict(False, 0.0, said.error)
     if said.answer is not None:
         verdict = await looked_at(suite, job.case, said.answer)
         state = "passed" if verdict.is_passed else "failed"
         if verdict.is_passed and begun.order.judge and job.case.reference:
-            verdict, judge_nano, state = await _judged(begun, job, said.answer, gateway, result_id)
+            verdict, opinion, state = await _judged(begun, job, said.answer, gateway, result_id)
+            judge_nano = opinion.cost_nano
+            said = msgspec.structs.replace(said, unpriced=said.unpriced + opinion.unpriced)
     return _row(begun.id, job, said, verdict, state, result_id, judge_nano)
 
 
@@ -210,7 +213,7 @@ async def looked_at(suite: Suite, case: Case, answer: Answer) -> Verdict:
             )
             verdicts.append(ran.verdict())
         else:
-            verdicts.append(await asyncio.to_thread(looking.look, check, case.asked(), answer))
+            verdicts.append(await asyncio.to_thread(_look, check, case.asked(), answer))
     reasons = [verdict.reason for verdict in verdicts if verdict.reason]
     return Verdict(
         all(verdict.is_passed for verdict in verdicts),
@@ -219,10 +222,18 @@ async def looked_at(suite: Suite, case: Case, answer: Answer) -> Verdict:
     )
 
 
+def _look(check: AnyCheck, asked: Asked, answer: Answer) -> Verdict:
+    """What one check says; an answer that cannot be looked at has failed, and ends no run."""
+    try:
+        return looking.look(check, asked, answer)
+    except UNREADABLE as cause:
+        return bad(f"it cannot be looked at: {type(cause).__name__}")
+
+
 async def _judged(
     begun: Begun, job: Job, answer: Answer, gateway: Gateway, name: str
-) -> tuple[Verdict, int, str]:
-    """What the judge says of an answer that passed the checks, what it cost, and the state."""
+) -> tuple[Verdict, Opinion, str]:
+    """What the judge makes of an answer that passed the checks, what it said, and the state."""
     said = await judge.opinion(
         gateway,
         begun.order.judge.model if begun.order.judge else "",
@@ -232,11 +243,11 @@ async def _judged(
         name=f"{name}.judge",
     )
     if not said.is_complete:
-        return Verdict(False, 0.0, "the judge did not answer"), said.cost_nano, UNANSWERED
+        return Verdict(False, 0.0, "the judge did not answer"), said, UNANSWERED
     if said.score == 0.0:
         verdict = Verdict(False, 0.0, "the judge finds the reference better")
-        return verdict, said.cost_nano, "failed"
-    return Verdict(True, said.score), said.cost_nano, "passed"
+        return verdict, said, "failed"
+    return Verdict(True, said.score), said, "passed"
 
 
 def _messages(suite: Suite, case: Case) -> list[dict[str, str]]:
@@ -297,7 +308,26 @@ def _case_row(suite: Suite, case: Case, now: int) -> CaseRow:
 
 
 def version(connection: Connection, name: str) -> str:
-    """The digest of the file that a name means here, or the name itself for an engine elsewhere."""
+    """The digest of the file that a name means here, or the name itself for an engine elsewhere.
+
+    A route is what it leads to: that model where it is one, else a digest of all that it names, so
+    that no answer is taken for its own after it was put anew.
+    """
+    route = next((row for row in route_queries.every(connection) if row.name == name), None)
+    if route is None:
+        return _model_version(connection, name)
+    members = msgspec.json.decode(route.members, type=list[tuple[str, int | None]])
+    further = [
+        msgspec.json.decode(text, type=list[str]) for text in (route.fallbacks, route.scarce)
+    ]
+    if len(members) == 1 and not any(further):
+        return _model_version(connection, members[0][0])
+    weighed = [(_model_version(connection, model), weight) for model, weight in members]
+    named = [[_model_version(connection, model) for model in models] for models in further]
+    return f"route:{digest_of([weighed, named])}"
+
+
+def _model_version(connection: Connection, name: str) -> str:
     if (row := model_queries.get(connection, name)) is not None:
         return row.digest
     try:

@@ -55,10 +55,15 @@ def wilson(passed: float, cases: float) -> Interval | None:
 
 
 def independent(good: Sequence[bool], clusters: Sequence[str]) -> float:
-    """How many independent cases these amount to: fewer where templates decide, never more."""
+    """How many independent cases these amount to: fewer where templates decide, never more.
+
+    Where all cases agree nothing shows how alike those of a template are: each counts as one.
+    """
     count, share = len(good), sum(good) / max(len(good), 1)
     groups = _groups(clusters)
-    if len(groups) in (0, 1, count) or share in (0.0, 1.0):
+    if len(groups) in (0, 1) or share in (0.0, 1.0):
+        return float(len(groups))
+    if len(groups) == count:
         return float(count)
     values = np.asarray(good, dtype=float) - share
     between = sum(float(values[group].sum()) ** 2 for group in groups)

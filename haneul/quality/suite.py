@@ -202,12 +202,19 @@ def _line_of(text: str, reason: str) -> str:
 
 
 def _bytes(path: Path, most: int) -> bytes:
+    """A regular file of the folder, which is no device, no pipe and no link out of it."""
     try:
-        if path.stat().st_size > most:
-            raise BadRequest(f"{path.name}: it is larger than {most >> 10} KiB")
-        return path.read_bytes()
-    except OSError as cause:
-        raise BadRequest(f"{path.name}: {cause.strerror}") from cause
+        real = path.resolve(strict=True)
+        if not real.is_file() or real.parent != path.parent.resolve():
+            raise BadRequest(f"{path.name}: it is no regular file of its folder")
+        with real.open("rb") as file:
+            data = file.read(most + 1)
+    except (OSError, RuntimeError) as cause:  # RuntimeError: links in a circle
+        reason = getattr(cause, "strerror", None) or "it leads to itself"
+        raise BadRequest(f"{path.name}: {reason}") from cause
+    if len(data) > most:
+        raise BadRequest(f"{path.name}: it is larger than {most >> 10} KiB")
+    return data
 
 
 def _lines(path: Path, kind: type[T]) -> Iterator[tuple[int, T]]:

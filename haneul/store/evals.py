@@ -134,9 +134,12 @@ def run(connection: Connection, run_id: str) -> RunRow | None:
 def results(
     connection: Connection, case_ids: Sequence[str], *, model_digest: str, parameters: str
 ) -> dict[str, ResultRow]:
-    """By case the newest result; one that was answered goes before one that was not."""
+    """By case the newest result; one that was answered goes before one that was not.
+
+    What attempts without an answer cost since the answer before it is part of what it cost.
+    """
     column = schema.evals.result.c
-    found: dict[str, ResultRow] = {}
+    every: dict[str, list[ResultRow]] = {}
     for part in _parts(case_ids):
         statement = (
             select(schema.evals.result)
@@ -148,10 +151,8 @@ def results(
             .order_by(column.created_us, column.id)
         )
         for row in all_rows(connection, statement, ResultRow):
-            before = found.get(row.case_id)
-            if before is None or row.state != "unanswered" or before.state == "unanswered":
-                found[row.case_id] = row
-    return found
+            every.setdefault(row.case_id, []).append(row)
+    return {case_id: _holding(rows) for case_id, rows in every.items()}
 
 
 def charged(connection: Connection, end_user: str, *, since_us: int) -> int | None:
@@ -162,6 +163,21 @@ def charged(connection: Connection, end_user: str, *, since_us: int) -> int | No
     )
     total: int | None = connection.execute(statement).scalar()
     return total
+
+
+def _holding(rows: list[ResultRow]) -> ResultRow:
+    """Of a case's rows in their order the one that holds, with the cost of those without answer."""
+    answered = [number for number, row in enumerate(rows) if row.state != "unanswered"]
+    paid = rows[answered[-2] + 1 :] if len(answered) > 1 else rows
+    holding = rows[answered[-1]] if answered else rows[-1]
+    return msgspec.structs.replace(
+        holding,
+        currency=holding.currency or next((row.currency for row in paid if row.currency), ""),
+        attempts=sum(row.attempts for row in paid),
+        unpriced=sum(row.unpriced for row in paid),
+        cost_nano=sum(row.cost_nano for row in paid),
+        judge_nano=sum(row.judge_nano for row in paid),
+    )
 
 
 def _known_cases(connection: Connection, ids: Sequence[str]) -> set[str]:

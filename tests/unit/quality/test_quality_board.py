@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haneul.quality.board import Line, cheapest, good_enough
+from haneul.quality.board import Line, at_rank, cheapest, good_enough
 from haneul.quality.statistics import Interval
 
 
@@ -46,3 +46,10 @@ def test_a_model_that_passed_nothing_is_never_good_enough():
     lines = [line("nothing", Interval(0.0, 0.0, 0.4), 1), line("unasked", None, 1)]
     assert good_enough(lines) == 0
     assert cheapest(lines, good_enough(lines)).model is None
+
+
+def test_a_percentile_is_the_nearest_rank():
+    hundred = [float(number) for number in range(1, 101)]
+    assert (at_rank(hundred, 0.5), at_rank(hundred, 0.95), at_rank([7.0], 0.95)) == (50, 95, 7)
+    assert at_rank([1.0, 2.0], 0.5) == 1
+    assert at_rank([], 0.5) is None

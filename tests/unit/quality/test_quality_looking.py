@@ -148,3 +148,55 @@ def test_code_is_the_longest_block_also_of_an_answer_that_was_cut():
     assert code_of("x\n```python\na = 1\n```\n```\nb\n```") == "a = 1\n"
     assert code_of("```py\na = 1") == "a = 1"
     assert code_of("a = 1") == "a = 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("10\u202f200", 10200),
+        ("10\u2009200", 10200),
+        ("3½", 3.5),
+        ("½", 0.5),
+        ("= 3²", 9),
+        ("10⁶", 10**6),
+        ("It is .5", 0.5),
+        ("about -.25", -0.25),
+    ],
+)
+def test_numbers_are_read_with_narrow_blanks_vulgar_fractions_and_powers(text, value):
+    assert [number.value for number in numbers(text)] == [value]
+
+
+def test_a_number_is_no_part_of_a_greater_one():
+    check = checks.Contains(all=[["3 million"]], none=["1995"])
+    assert passes(check, "It cost 3 million.")
+    assert not passes(check, "It cost 13 million.")
+    assert not passes(check, "It cost 1.3 million.")
+    assert passes(check, "It cost 3 million and 21995 cents.")
+    assert passes(checks.Contains(all=[["in 9"]]), "It opens in 9.")
+    assert not passes(checks.Contains(all=[["in 9"]]), "It opens in 9.5 days.")
+
+
+def test_a_label_that_is_denied_is_not_named_and_one_within_a_word_hides_no_other():
+    assert not passes(checks.Label(labels=["spam", "ham"]), "Not spam", "spam")
+    assert passes(checks.Label(labels=["spam", "ham"]), "ham, not spam", "ham")
+    assert not passes(checks.Label(labels=["art", "party"]), "art or party", "party")
+    assert passes(checks.Label(labels=["art", "party"]), "party", "party")
+
+
+def test_json_is_found_after_words_in_braces():
+    assert json_in('As {name} said: {"a": 1}') == {"a": 1}
+
+
+def test_looking_takes_a_time_that_grows_with_the_answer_alone():
+    dots, words = "." * 65_536, "a b c d " * 8192
+    assert longest_copy(words, words) == len(words.split())
+    assert passes(checks.Length(words_max=0), dots)
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=30), st.lists(st.sampled_from("abc"), max_size=30))
+def test_the_longest_copy_is_the_one_that_trying_all_finds(source, said):
+    runs = {tuple(source[i:j]) for i in range(len(source) + 1) for j in range(i, len(source) + 1)}
+    every = [said[i:j] for i in range(len(said) + 1) for j in range(i, len(said) + 1)]
+    longest = max(len(run) for run in every if tuple(run) in runs)
+    assert longest_copy(" ".join(source), " ".join(said)) == longest

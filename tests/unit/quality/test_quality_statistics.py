@@ -86,6 +86,14 @@ def test_cases_that_stand_and_fall_together_count_for_less():
     assert wide.high - wide.low > narrow.high - narrow.low
 
 
+def test_where_all_agree_there_are_no_more_cases_than_templates():
+    clusters = [str(number // 10) for number in range(40)]
+    for good in ([True] * 40, [False] * 40):
+        assert statistics.independent(good, clusters) == 4
+        assert statistics.independent(good, alone(40)) == 40
+    assert statistics.independent([True, False] * 5, ["same"] * 10) == 1
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=80))
 def test_no_number_of_cases_amounts_to_more_than_it_is(rows):
     good, clusters = [row[0] for row in rows], [str(row[1]) for row in rows]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 
+import msgspec
 import pytest
 
 from bench.suites import code
 from bench.suites.__main__ import made
 from bench.suites.code_tasks import TASKS
 from haneul.base.errors import BadRequest
+from haneul.quality import checks
 from haneul.quality import suite as suites
-from haneul.quality.looking import Answer
+from haneul.quality.looking import Answer, Call
 from haneul.quality.run import looked_at, spread
 
 SETTINGS = """format = 1
@@ -94,6 +97,57 @@ def test_a_folder_without_cases_and_a_name_that_is_none_are_refused(tmp_path):
         suites.read(tmp_path)
     with pytest.raises(BadRequest, match="arithmetic"):
         suites.find("arithmetics")
+
+
+def test_files_that_are_no_files_of_the_folder_are_refused(tmp_path):
+    folder, outside = tmp_path / "suite", tmp_path / "outside.jsonl"
+    folder.mkdir()
+    outside.write_text(json.dumps(CASE))
+    cases = write(folder) / "cases.jsonl"
+    for put in (
+        lambda: cases.symlink_to("/dev/zero"),
+        lambda: cases.symlink_to(outside),
+        lambda: cases.symlink_to(cases),
+        lambda: os.mkfifo(cases),
+        cases.mkdir,
+    ):
+        cases.unlink()
+        put()
+        with pytest.raises(BadRequest, match=r"cases\.jsonl: "):
+            suites.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("check", "expected", "answer"),
+    [
+        (checks.Numeric(), 1, Answer("1/" + "3" * 400)),
+        (checks.Numeric(), 1, Answer("1/" + "3" * 5000)),
+        (checks.Json(), {"a": 1}, Answer('{"a": %s}' % ("9" * 400))),
+        (
+            checks.ToolCall(),
+            {"name": "f", "arguments": {"a": 1}},
+            Answer("", [Call("f", '{"a": %s}' % ("9" * 400))]),
+        ),
+    ],
+)
+async def test_an_answer_beyond_all_bounds_has_failed_and_ends_nothing(
+    tmp_path, check, expected, answer
+):
+    read = suites.read(write(tmp_path))
+    case = msgspec.structs.replace(read.cases[0], expected=expected, checks=[check])
+    found = await looked_at(read, case, answer)
+    assert not found.is_passed
+    assert found.reason
+
+
+async def test_a_whole_sentence_of_a_report_is_a_copy():
+    read = suites.read(suites.find("summaries"))
+    passed = 0
+    for case in read.cases:
+        sentences = case.question.split("\n\n")[1].split(". ")
+        long = [f"{each}." for each in sentences if len(each.split()) > 10]
+        passed += sum([(await looked_at(read, case, Answer(each))).is_passed for each in long])
+    assert passed == 0
 
 
 def test_a_cases_digest_is_of_what_is_asked_and_looked_at(tmp_path):
