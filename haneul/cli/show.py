@@ -11,8 +11,12 @@ import click
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from haneul.base.errors import HaneulError
+from haneul.base.visible import visible
+
+LINES = "\n\t"  # control characters that our own messages may hold
 
 
 def console(*, stderr: bool = False, width: int = 400) -> Console:
@@ -34,8 +38,11 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
-    """A plain table; a sentence where there are no rows. A leading '>' aligns right."""
-    cells = [tuple(str(cell) for cell in row) for row in rows]
+    """A plain table; a sentence where there are no rows. A leading '>' aligns right.
+
+    Cells are shown as they are: nothing in them is markup, and control characters are escaped.
+    """
+    cells = [tuple(Text(visible(str(cell))) for cell in row) for row in rows]
     if not cells:
         click.echo(empty)
         return
@@ -43,7 +50,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty:
     for name in columns:
         is_number = name.startswith(">")
         table.add_column(
-            name.removeprefix(">"),
+            Text(visible(name.removeprefix(">"))),
             justify="right" if is_number else "left",
             overflow="fold",
             no_wrap=not sys.stdout.isatty(),
@@ -58,5 +65,5 @@ def fail(error: HaneulError, *, as_json: bool = False) -> None:
     if as_json:
         click.echo(msgspec.json.encode(error.as_openai()).decode(), err=True)
     else:
-        click.echo(f"haneul: {error.message}", err=True)
+        click.echo(f"haneul: {visible(error.message, kept=LINES)}", err=True)
     raise SystemExit(1)

@@ -7,12 +7,15 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from haneul.base.units import show_bytes, show_money
+from haneul.base.visible import COMMANDS
 
 Source = Literal["probe", "tuning", "requests"]
-Text = Annotated[str, Meta(max_length=200)]
-Digest = Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")]
+PLAIN = rf"^[^{COMMANDS}]*\Z"  # what a row says is shown in terminals
+Text = Annotated[str, Meta(max_length=200, pattern=PLAIN)]
+Digest = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
 Positive = Annotated[float, Meta(gt=0, le=1e12)]
 Count = Annotated[int, Meta(ge=1, le=10**9)]
+Size = Annotated[int, Meta(ge=1, le=2**62)]
 Nano = Annotated[int, Meta(ge=0, le=2**62)]
 Moment = Annotated[int, Meta(ge=0, le=2**62)]
 
@@ -26,21 +29,21 @@ class MatrixRow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
 
     model: Text
     digest: Digest  # SHA-256 of the file; "" unknown
-    parameters: Count | None = None
+    parameters: Size | None = None
     chip: Text  # the identifier that `haneul chips` shows
     chips: Count = 1
     engine: Text
     engine_version: Text
     quantisation: Text
-    setup: Annotated[str, Meta(max_length=500)] = ""  # "" the engine's default
+    setup: Annotated[str, Meta(max_length=500, pattern=PLAIN)] = ""  # "" the engine's default
     fits: bool = True
     decode: Positive | None = None  # tok/s of one stream
     capacity: Positive | None = None  # tok/s of `streams` together
     streams: Count | None = None
     prefill: Positive | None = None  # tok/s
     ttft_s: Positive | None = None
-    memory_bytes: Count | None = None
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] | None = None
+    memory_bytes: Size | None = None
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")] | None = None
     input_nano: Nano | None = None  # what a million tokens cost to make
     output_nano: Nano | None = None
     watts: Positive | None = None  # of the machine at full load, where its owner says so

@@ -16,6 +16,7 @@ from nacl.signing import SigningKey
 
 from haneul.base import strict_json
 from haneul.base.errors import BrokenFile
+from haneul.base.visible import visible
 from haneul.models.bundle import keys
 from haneul.services.matrix.row import MatrixRow, named
 
@@ -31,8 +32,8 @@ class Line(Struct, frozen=True, forbid_unknown_fields=True):
     """One line: the row's bytes as they were signed, by whom, and the signature."""
 
     row: msgspec.Raw
-    key: Annotated[str, Meta(pattern="^ed25519:[0-9a-f]{64}$")]
-    signature: Annotated[str, Meta(pattern="^[0-9a-f]{128}$")]
+    key: Annotated[str, Meta(pattern=r"^ed25519:[0-9a-f]{64}\Z")]
+    signature: Annotated[str, Meta(pattern=r"^[0-9a-f]{128}\Z")]
 
 
 class Signed(Struct, frozen=True):
@@ -50,18 +51,29 @@ class Signed(Struct, frozen=True):
 
 
 def write(rows: Iterable[MatrixRow], key: SigningKey, file: BinaryIO) -> int:
-    """Writes the rows, signed; how many there were. Raises BrokenFile beyond what is taken."""
+    """Writes the rows, signed; how many there were. Raises BrokenFile for what none takes in."""
     file.write(FIRST + b"\n")
     count = 0
     for row in rows:
         count += 1
         if count > ROWS_MOST:
             raise BrokenFile(f"A file holds {ROWS_MOST:,} rows at most.")
-        written = msgspec.json.encode(row)
+        written = _written(row, count)
         signature = keys.sign(key, SIGNED + written).hex()
         line = Line(msgspec.Raw(written), keys.public(key), signature)
         file.write(msgspec.json.encode(line) + b"\n")
     return count
+
+
+def _written(row: MatrixRow, number: int) -> bytes:
+    """What is signed: never a row that whoever reads it would refuse."""
+    written = msgspec.json.encode(row)
+    try:
+        msgspec.json.decode(written, type=MatrixRow)
+    except msgspec.MsgspecError as cause:
+        said = visible(f"Row {number}, {named(row)}, cannot be written: {cause}.")
+        raise BrokenFile(said) from cause
+    return written
 
 
 def read(file: BinaryIO, *, rows_most: int = ROWS_MOST) -> Iterator[Signed]:
@@ -90,7 +102,7 @@ def _checked(line: bytes, number: int) -> Signed:
         found = msgspec.json.decode(line, type=Line)
         row = msgspec.json.decode(found.row, type=MatrixRow)
     except msgspec.MsgspecError as cause:
-        raise BrokenFile(f"{place} is no row of a matrix: {cause}.") from cause
+        raise BrokenFile(visible(f"{place} is no row of a matrix: {cause}.")) from cause
     written = bytes(found.row)
     try:
         keys.check(found.key, SIGNED + written, bytes.fromhex(found.signature))

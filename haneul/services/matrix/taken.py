@@ -92,14 +92,14 @@ def entries(
 
 
 def _of_others(connection: Connection, names: Mapping[str, str]) -> list[Entry]:
-    return [
-        Entry(
-            row=msgspec.json.decode(each.written, type=MatrixRow),
-            signer=each.signer,
-            signer_name=names[each.signer],
-        )
-        for each in queries.of(connection, names)
-    ]
+    found = []
+    for each in queries.of(connection, names):
+        try:
+            row = msgspec.json.decode(each.written, type=MatrixRow)
+        except msgspec.MsgspecError:
+            continue  # of a release that took more; it stays where it is, and is not shown
+        found.append(Entry(row=row, signer=each.signer, signer_name=names[each.signer]))
+    return found
 
 
 def _row(signed: Signed) -> TakenRow:

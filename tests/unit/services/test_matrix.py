@@ -12,10 +12,12 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from nacl.signing import SigningKey
 
 from haneul.base import places
 from haneul.base.errors import BadRequest, BrokenFile
+from haneul.base.visible import visible
 from haneul.chips.fleet import Machine, NotNegative
 from haneul.chips.fleet import load as load_fleet
 from haneul.cli.main import haneul
@@ -51,13 +53,14 @@ ROW = MatrixRow(
 KEY, OTHER = SigningKey(b"\1" * 32), SigningKey(b"\2" * 32)
 OWN = keys.public(SigningKey(b"\3" * 32))
 ADA = Trusted(keys.public(KEY), "ada")
-text = st.text(max_size=20)
+text = st.text(max_size=20).filter(lambda said: visible(said) == said)
 speed = st.none() | st.floats(0.001, 1e9)
 rows = st.builds(
     MatrixRow,
     model=text,
     digest=st.sampled_from(["", DIGEST]),
-    parameters=st.none() | st.integers(1, 10**9),
+    parameters=st.none() | st.integers(1, 2**62),
+    memory_bytes=st.none() | st.integers(1, 2**62),
     chip=text,
     chips=st.integers(1, 10**6),
     engine=text,
@@ -137,6 +140,54 @@ def test_one_changed_byte_of_a_row_refuses_the_file(data):
     # A blank at a line's end says the same; nothing that a row says may differ.
     assert [each.row for each in found] == [ROW, ROW]
     assert {each.signer for each in found} == {ADA.key}
+
+
+def of_others(store: Database) -> list[MatrixRow]:
+    found = store.run(lambda connection: entries(connection, FLEET, own=OWN, trusted=[ADA]))
+    return [each.row for each in found]
+
+
+def signed_anyhow(row: MatrixRow) -> bytes:
+    """As a hand that does not look at what it signs would write it."""
+    raw = msgspec.json.encode(row)
+    line = sheet.Line(msgspec.Raw(raw), keys.public(KEY), keys.sign(KEY, sheet.SIGNED + raw).hex())
+    return sheet.FIRST + b"\n" + msgspec.json.encode(line) + b"\n"
+
+
+def test_a_model_of_eight_billion_parameters_travels(store):
+    row = replace(ROW, parameters=8_030_261_248, memory_bytes=9 << 30)
+    assert bring(store, written(row), ADA).added == 1
+    found = of_others(store)
+    assert found == [row]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"count": 0}, {"model": "a" * 201}, {"decode": 0.0}, {"chip": "\x1b[31m"}]
+)
+def test_what_nobody_would_take_is_not_written(changed):
+    with pytest.raises(BrokenFile, match=r"Row 2, .* cannot be written") as refused:
+        written(ROW, replace(ROW, **changed))
+    assert "\x1b" not in str(refused.value)
+
+
+@pytest.mark.parametrize("character", ["\x00", "\x1b", "\n", "\x7f", "\x9b", "\u202e"])
+@pytest.mark.parametrize(
+    "field", ["model", "chip", "engine", "engine_version", "quantisation", "setup"]
+)
+def test_a_character_that_commands_a_terminal_is_refused_and_not_in_the_message(field, character):
+    for said in (f"tiny{character}", f"{character}tiny"):
+        with pytest.raises(BrokenFile) as refused:
+            read(signed_anyhow(replace(ROW, **{field: said})))
+        assert character not in str(refused.value)
+
+
+def test_a_row_of_an_earlier_release_that_took_more_is_left_out_not_fatal(store):
+    bring(store, written(ROW), ADA)
+    worse = msgspec.json.encode(replace(ROW, model="\x1b[2J")).decode()
+    (kept,) = store.run(queries.of, [ADA.key])
+    store.run(queries.add, [replace(kept, id="other", written=worse)])
+    found = of_others(store)
+    assert found == [ROW]
 
 
 def test_a_changed_row_is_refused_by_its_place_and_name():
