@@ -251,7 +251,7 @@ class Cloud:
                     self.gateway, database=self.database, files=files, worker=self.batches
                 ).routes(),
                 **self.hub.routes(),
-                **PlanPages(self.gateway, self.database).routes(),
+                **PlanPages(self.gateway, self.database, self.appraiser.fleet).routes(),
             },
         )
         server = Server(self.gateway, self.api, self.dialects)

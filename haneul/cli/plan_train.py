@@ -20,6 +20,8 @@ from haneul.cli.command import command, config, json_option
 from haneul.cli.plan_models import asked_model
 from haneul.cli.show import print_json
 
+MFU_LEAST = 0.001
+
 
 @command("train", example="haneul plan train DeepSeek-V3 --tokens 14.8T --chips 2048xH800")
 @click.argument("model")
@@ -75,9 +77,10 @@ def _group(text: str, chips: Mapping[str, PlanChip]) -> Group:
 
 
 def _told(mfu: float) -> Estimate:
-    """What is no share becomes none, and is refused with the rest."""
-    share = mfu if 0 < mfu <= 1 else 0.0
-    return Estimate(low=share, mid=share, high=share, unit="", source="as told")
+    """Raises BadRequest for what no run reaches."""
+    if not MFU_LEAST <= mfu <= 1:
+        raise BadRequest(f"The MFU is a share from {MFU_LEAST:g} to 1, not {mfu:g}.")
+    return Estimate(low=mfu, mid=mfu, high=mfu, unit="", source="as told")
 
 
 def _tell(found: Training) -> None:

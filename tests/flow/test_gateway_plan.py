@@ -61,6 +61,8 @@ async def test_a_load_that_no_chip_serves_is_told_why(cloud, key):
     [
         ({"isl": 0}, 400, "isl"),
         ({"rate": -1}, 400, "rate"),
+        ({"rate": 5e-324}, 400, "rate"),
+        ({"utilisation": 1e-310}, 400, "utilisation"),
         ({"chips": ["Z80"]}, 404, None),
         ({"model": "no-such-model"}, 404, "model"),
         ({"model": "/etc/hostname"}, 404, "model"),
@@ -73,6 +75,16 @@ async def test_what_is_wrong_is_refused_by_name(cloud, key, change, status, para
     answer = await cloud.ask("POST", SERVE, {**LLAMA, **change}, secret=key.secret)
     assert (answer.status, answer.json()["error"]["param"]) == (status, param), answer.data
     assert "Traceback" not in answer.data.decode()
+
+
+async def test_a_fleet_file_that_broke_since_the_start_is_nobodys_business(cloud, key):
+    path = cloud.cloud.config.home / "fleet.toml"
+    path.write_text("this is no fleet")
+    try:
+        answer = await cloud.ask("POST", SERVE, LLAMA, secret=key.secret)
+    finally:
+        path.unlink()
+    assert answer.status == 200, answer.data
 
 
 async def test_a_plan_needs_a_key(cloud):

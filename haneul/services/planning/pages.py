@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from msgspec import Struct
 
-from haneul.base.config import Config
 from haneul.base.errors import HaneulError
+from haneul.chips.fleet import Fleet
 from haneul.chips.plan.chipfiles import load_chips, load_models
 from haneul.chips.plan.precision import GGUF_BITS, KNOWN
 from haneul.chips.shape import Shape
@@ -18,7 +18,6 @@ from haneul.services import strict
 from haneul.services.call import JSON, Call
 from haneul.services.chat import Gateway
 from haneul.services.keys import Key
-from haneul.services.planning.house import house_fleet
 from haneul.services.planning.named import names
 from haneul.services.planning.process import WITHIN_S, Job, Planners
 from haneul.services.planning.question import USUAL, Question
@@ -56,9 +55,11 @@ class Known(Struct, frozen=True, kw_only=True):
 class PlanPages:
     """The handlers; each answers its call."""
 
-    def __init__(self, gateway: Gateway, database: Database) -> None:
+    def __init__(self, gateway: Gateway, database: Database, fleet: Fleet) -> None:
+        """fleet is what the cloud was started with: what pages say changes with its next start."""
         self._gateway = gateway
         self._database = database
+        self._cached_share = fleet.figures.cached_input_share.value
         self._planners = Planners()
         self._decoder = msgspec.json.Decoder(Question)
 
@@ -76,10 +77,9 @@ class PlanPages:
         data = await call.body(max_bytes=BODY_BYTES_MOST, within_s=BODY_S)
         question = strict.read(data, self._decoder)
         call.within(WITHIN_S + BODY_S)
-        share = await asyncio.to_thread(_cached_share, self._gateway.config)
         shape = await self._shape(key, question.model)
-        job = Job(question=question, cached_share=share, shape=shape)
-        await call.answer(200, await self._planners.plan(job), JSON)
+        job = Job(question=question, cached_share=self._cached_share, shape=shape)
+        await call.answer(200, await self._planners.plan(job, asker=key.id), JSON)
 
     async def _shape(self, key: Key, model: str) -> Shape | None:
         """Of a model that is here and that the key may use."""
@@ -113,7 +113,3 @@ def known() -> Known:
         engines=ENGINES,
         precisions=(*KNOWN, *GGUF_BITS),
     )
-
-
-def _cached_share(config: Config) -> float:
-    return house_fleet(config).figures.cached_input_share.value

@@ -17,7 +17,8 @@ Text = Annotated[str, Meta(max_length=TEXT_MAX)]
 Texts = Annotated[tuple[Text, ...], Meta(max_length=LIST_MAX)]
 Tokens = Annotated[int, Meta(ge=1, le=100_000_000)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-Above = Annotated[float, Meta(gt=0, le=1e9)]
+# Above zero, and so far that no quotient of it leaves the numbers a computer has.
+Above = Annotated[float, Meta(ge=1e-6, le=1e9)]
 
 
 class Question(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,7 +38,7 @@ class Question(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     precision: Text = ""
     engine: Text = "vllm"
     kv_bits: Literal[8, 16] | None = None  # of a number of the cache; None: the engine's usual
-    utilisation: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    utilisation: Annotated[float, Meta(ge=0.001, le=1)] = 1.0
     assume_like: bool = False
 
 

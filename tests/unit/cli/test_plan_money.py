@@ -52,6 +52,7 @@ def test_training_takes_a_price_and_an_mfu_that_are_known(plan):
     assert found["mfu"]["low"] == found["mfu"]["high"] == 0.5
     assert "MFU" in plan(*words, "--mfu", "nan", code=1)
     assert "MFU" in plan(*words, "--mfu", "2", code=1)
+    assert "MFU" in plan(*words, "--mfu", "1e-310", code=1)
 
 
 def test_a_model_may_be_a_config_or_a_file(plan, tmp_path, tiny_model):
