@@ -79,7 +79,7 @@ class Appraiser:
         `chip` is the same as before, with all that is to be known of it.
         """
         self.chip = await self._database.call(keep, chip)
-        self.learned = await self._database.call(learned, self.chip, self._config)
+        self.learned = await self._database.ask(learned, self.chip, self._config)
         self._watcher = asyncio.create_task(self._watch(), name="appraisal")
         self._is_open.set()
 
@@ -163,7 +163,7 @@ class Appraiser:
         await self._database.call(keep)
         if target.price is None or not target.price.from_us:  # what was set goes before it
             target.price = price
-        self.learned = await self._database.call(learned, self.chip, self._config)
+        self.learned = await self._database.ask(learned, self.chip, self._config)
         _log(target, speeds)
         return result
 

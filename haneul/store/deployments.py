@@ -73,6 +73,32 @@ def every(connection: Connection) -> list[DeploymentRow]:
     return all_rows(connection, statement, DeploymentRow)
 
 
+def formats(connection: Connection) -> dict[str, str]:
+    """The quantisation of every file that was ever served, by its digest."""
+    column = schema.plans.deployment.c
+    statement = select(column.digest, column.quantisation).distinct()
+    return {row.digest: row.quantisation for row in connection.execute(statement)}
+
+
+def in_force(
+    connection: Connection, *, digest: str, chip: str, engine_version: str, at_us: int
+) -> DeploymentRow | None:
+    """The last of a file on a chip with an engine that had started by then."""
+    table = schema.plans.deployment
+    statement = (
+        select(table)
+        .where(
+            table.c.digest == digest,
+            table.c.chip == chip,
+            table.c.engine_version == engine_version,
+            table.c.started_us <= at_us,
+        )
+        .order_by(table.c.started_us.desc(), table.c.id.desc())
+        .limit(1)
+    )
+    return one_row(connection, statement, DeploymentRow)
+
+
 def add_calibration(connection: Connection, row: CalibrationRow) -> None:
     connection.execute(insert(schema.plans.calibration), [msgspec.structs.asdict(row)])
 

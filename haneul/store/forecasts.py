@@ -5,6 +5,9 @@ Values are thousandths of their unit, as integers, so that both databases keep t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import product
+
 import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection, insert, select
@@ -80,6 +83,26 @@ def newest(
         .limit(1)
     )
     return one_row(connection, statement, MeasurementRow)
+
+
+def newest_of_files(
+    connection: Connection, *, digests: Iterable[str], chip: str, kinds: Iterable[str], most: int
+) -> list[MeasurementRow]:
+    """The newest of each kind of each model file on a chip, `most` of each at most, oldest first.
+
+    Asked by file and kind, as the index is: what else was measured costs nothing.
+    """
+    column = schema.measurement.c
+    found: list[MeasurementRow] = []
+    for digest, kind in product(digests, kinds):
+        statement = (
+            select(schema.measurement)
+            .where(column.digest == digest, column.chip == chip, column.kind == kind)
+            .order_by(column.created_us.desc())
+            .limit(most)
+        )
+        found += all_rows(connection, statement, MeasurementRow)
+    return sorted(found, key=lambda row: (row.created_us, row.id))
 
 
 def newest_of_chip(

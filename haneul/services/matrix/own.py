@@ -64,7 +64,7 @@ def _known(connection: Connection, fleet: Fleet) -> _Known:
             shapes[row.digest] = hub.shape(row)
         except (HaneulError, msgspec.MsgspecError):
             continue  # of an earlier release; its rows keep what else is known
-    formats = {row.digest: row.quantisation for row in deployments.every(connection)}
+    formats = deployments.formats(connection)
     formats |= {digest: shape.quantisation for digest, shape in shapes.items()}
     made = {
         row.model: row

@@ -133,13 +133,16 @@ class _Started:
         self._by_engine: dict[tuple[str, str], list[DeploymentRow]] = {}
         for row in rows:
             self._by_engine.setdefault((row.digest, row.engine_version), []).append(row)
+        self._moments = {
+            engine: [row.started_us for row in found] for engine, found in self._by_engine.items()
+        }
         self._said: dict[str, list[Said]] = {}
 
     def of(self, digest: str, engine_version: str, at_us: int) -> DeploymentRow | None:
         """The last that had started by then; None where none had."""
-        rows = self._by_engine.get((digest, engine_version), [])
-        index = bisect_right([row.started_us for row in rows], at_us) - 1
-        return rows[index] if index >= 0 else None
+        engine = (digest, engine_version)
+        index = bisect_right(self._moments.get(engine, ()), at_us) - 1
+        return self._by_engine[engine][index] if index >= 0 else None
 
     def said(self, row: DeploymentRow) -> list[Said]:
         """What was foretold of it."""

@@ -9,6 +9,7 @@ import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection
 
@@ -72,12 +73,15 @@ class Prober:
 
     async def _one(self, row: ModelRow, client: http.Client, folder: Path) -> Probed:
         chip = self._here.chip
-        spec = spec_of(self._config, row, memory_bytes=chip.memory_bytes)
-        replica = Replica(spec, client=client, run=folder, logs=folder)
         found = Probed(model=row.name, digest=row.digest, said="was measured before")
+        try:
+            spec = spec_of(self._config, row, memory_bytes=chip.memory_bytes)
+            shape = hub.shape(row)
+        except (HaneulError, msgspec.MsgspecError) as error:  # the others are measured all the same
+            return _not(found, f"what is known of it cannot be read: {error}")
+        replica = Replica(spec, client=client, run=folder, logs=folder)
         if await self._database.call(_is_known, row.digest, chip.id, replica.engine_version):
             return found
-        shape = hub.shape(row)
         need = footprint(shape, context_tokens=spec.context_tokens, slots=spec.slots)
         room = fits(need, await asyncio.to_thread(lambda: cpu_of(read_host())))
         if room.fits is False:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from time import perf_counter
 
 import msgspec
 import pytest
@@ -14,7 +15,8 @@ from haneul.chips.estimate import Estimate, around
 from haneul.chips.shape import Shape
 from haneul.services.learned import DEFAULT, Learned, kernel_of, learn
 from haneul.services.scored import said as foretold
-from haneul.services.scored.measured import BEFORE, days, left_out, measured_here
+from haneul.services.scored.deployments import most_kept
+from haneul.services.scored.measured import BEFORE, _Started, days, left_out, measured_here
 from haneul.services.scored.said import Said, foretell
 from haneul.store import deployments, forecasts, ledger
 from haneul.store.database import open_database
@@ -200,6 +202,45 @@ def test_a_forecast_has_every_number_of_streams_and_reads_as_the_physics_between
         assert exact is not None
         assert read.mid == pytest.approx(exact.mid, rel=0.02)
     assert foretold.decode(said, streams=7, context_tokens=0) is None
+
+
+def seconds_to_find(deployed: int) -> float:
+    """The least of three times that two thousand moments took among so many starts."""
+    rows = [deployment(NOON + number) for number in range(deployed)]
+    started = _Started(rows)
+    assert started.of("d", "v", NOON - 1) is None
+    assert started.of("d", "v", NOON + 2 * deployed) == rows[-1]
+    times = []
+    for _ in range(3):
+        before = perf_counter()
+        for number in range(2000):
+            started.of("d", "v", NOON + number)
+        times.append(perf_counter() - before)
+    return min(times)
+
+
+def test_requests_find_their_deployment_as_fast_among_thousands_as_among_two():
+    assert seconds_to_find(8000) < 20 * seconds_to_find(2)
+
+
+def test_memory_that_is_known_of_an_engine_set_up_alike_is_not_kept_again(database):
+    first = deployment()
+    assert database.run(most_kept, first) == 0
+    database.run(deployments.add, first)
+    database.run(forecasts.add_measurements, [held(NOON + 1, 900)])
+    later = NOON + 9 * SECOND
+    assert database.run(most_kept, deployment(later)) == 900_000_000
+    for apart in ({"slots": 2}, {"context_tokens": 8}, {"calibration": "c"}, {"haneul": "2"}):
+        assert database.run(most_kept, deployment(later, **apart)) == 0
+    database.run(deployments.add, deployment(later))
+    assert database.run(most_kept, deployment(2 * later)) == 900_000_000, "of the one before"
+
+
+def test_formats_are_told_without_reading_what_was_foretold(database):
+    database.run(deployments.add, deployment())
+    database.run(deployments.add, deployment(NOON + 1))
+    database.run(deployments.add, deployment(digest="e", quantisation="F16"))
+    assert database.run(deployments.formats) == {"d": "Q4_1", "e": "F16"}
 
 
 @given(st.integers(1, 8), st.integers(0, 4096), st.integers(0, 4096), st.floats(1.0, 3000.0))

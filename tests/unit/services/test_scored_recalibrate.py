@@ -9,14 +9,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from haneul.base import http
 from haneul.base.config import load
 from haneul.base.errors import CommandError
 from haneul.chips.chip import Chip
 from haneul.chips.estimate import around
+from haneul.chips.fleet import load as load_fleet
 from haneul.chips.shape import Shape
 from haneul.models import hub
 from haneul.services import tariff
 from haneul.services.appraisal import learned
+from haneul.services.learned import Learned
+from haneul.services.observed import NEWEST, observed
+from haneul.services.replica import Replica, Spec
+from haneul.services.scored.deployments import Deployments, Here
+from haneul.services.scored.probing import Prober
 from haneul.services.scored.recalibrate import recalibrate
 from haneul.store import audit, deployments, forecasts, models
 from haneul.store.database import open_database
@@ -109,6 +116,58 @@ def note(database, row, value):
 def test_without_a_measurement_it_is_refused(database, config):
     with pytest.raises(CommandError, match="nothing was measured on this machine yet"):
         database.run(recalibrate, CHIP, config, "me")
+
+
+def test_of_each_figure_of_a_model_the_newest_are_read_and_no_other_chips_or_kinds(
+    database, config
+):
+    row = served(database, "m")
+    for value in range(1, NEWEST + 6):
+        note(database, row, value * 1000)
+    rows = database.run(forecasts.measurements)
+    others = [
+        msgspec.structs.replace(rows[-1], id="a", kind="memory"),
+        msgspec.structs.replace(rows[-1], id="b", chip="cpu-other"),
+        msgspec.structs.replace(rows[-1], id="c", digest="gone"),
+    ]
+    database.run(forecasts.add_measurements, others)
+    found = database.run(observed, CHIP, config)
+    assert [each.measured for each in found] == list(range(6, NEWEST + 6))
+
+
+def unreadable(database, name):
+    """A model of a release that told its shape otherwise."""
+    row = msgspec.structs.replace(served(database, name), shape='{"layers":"many"}')
+    database.run(models.put, row)
+    return row
+
+
+def test_a_model_that_cannot_be_read_does_not_stop_what_the_others_teach(database, config):
+    note(database, served(database, "fine"), 9000)
+    note(database, unreadable(database, "broken"), 9000)
+    assert [each.name for each in database.run(observed, CHIP, config)] == ["fine"]
+
+
+async def test_models_that_cannot_be_read_are_told_one_by_one_and_stop_no_other(database, config):
+    unreadable(database, "broken")
+    unreadable(database, "worse")
+    here = Here(CHIP, Learned(), load_fleet(), hour=None)
+    found = await Prober(config, database, here, is_quiet_needed=False).run()
+    assert {each.model for each in found} == {"broken", "worse"}
+    assert all("not measured: what is known of it cannot be read" in each.said for each in found)
+
+
+async def test_an_engine_serves_though_its_models_shape_cannot_be_read(database, tmp_path):
+    row = unreadable(database, "broken")
+    spec = Spec(model=row.name, path=tmp_path, slots=1, context_tokens=64, threads=1, queue=1)
+    client = http.Client()
+    running = Deployments(database, appraiser=None)
+    running.note(Replica(spec, client=client, run=tmp_path, logs=tmp_path), row.digest)
+    (task,) = running._keeping
+    await running.aclose()
+    assert task.done()
+    assert task.exception() is None
+    await client.aclose()
 
 
 def test_models_that_agree_correct_the_next_forecast_and_all_of_it_is_kept(database, config):
