@@ -76,6 +76,20 @@ def test_a_field_that_is_wrong_is_named_and_gets_the_focus(plan):
     assert plan.driver.switch_to.active_element.get_attribute("id") == "plan-isl"
 
 
+def test_an_amount_of_load_that_was_emptied_is_asked_for_while_it_counts(plan):
+    demand = Select(plan.one("#plan-demand"))
+    for chosen, wrong in (("rate", ""), ("rate", "0"), ("users", "2.5")):
+        demand.select_by_value(chosen)
+        amount = plan.one("#plan-amount")
+        amount.clear()
+        amount.send_keys(wrong + Keys.ENTER)
+        plan.until(lambda: "How much load" in plan.one(".plan-form .message").text)
+        assert plan.all("#plan-answer") == []
+    demand.select_by_value("most")
+    ask(plan, "Llama-3.1-8B")
+    assert plan.all("#plan-answer")
+
+
 def test_every_field_has_a_name_and_a_phone_needs_no_sideways_scrolling(plan):
     ask(plan, "Llama-3.1-8B")
     assert plan.driver.execute_script(NAMES) == 0

@@ -11,7 +11,7 @@ export function planForm(known, ask) {
   const numbers = makeNumbers();
   const model = text("plan-model", { list: "plan-models", required: true, value: known.models.includes("Qwen3-32B") ? "Qwen3-32B" : known.models[0] });
   const demand = choice("plan-demand", [["most", t("plan_most")], ["rate", t("plan_rate")], ["users", t("plan_users")]]);
-  const amount = number("plan-amount", { min: "0", step: "any", value: "20", "aria-label": t("plan_amount") });
+  const amount = number("plan-amount", { value: "20", "aria-label": t("plan_amount") });
   const engine = choice("plan-engine", known.engines.map((name) => [name, name]));
   const precision = choice("plan-precision", [["", t("plan_native")], ...known.precisions.map((name) => [name, name])]);
   const cacheBits = choice("plan-kv-bits", [["", t("plan_usual")], ["8", "8"], ["16", "16"]]);
@@ -20,7 +20,13 @@ export function planForm(known, ask) {
   const message = h("p", { class: "message", role: "alert" });
   const submit = h("button", { class: "primary", type: "submit" }, t("plan_ask"));
 
-  const showAmount = () => (amount.hidden = demand.value === "most");
+  const showAmount = () => {
+    const isRate = demand.value === "rate";
+    amount.hidden = demand.value === "most";
+    amount.required = !amount.hidden;
+    amount.min = isRate ? "0.000001" : "1";
+    amount.step = isRate ? "any" : "1";
+  };
   demand.addEventListener("change", showAmount);
   showAmount();
 
