@@ -12,7 +12,7 @@ EACH = 8
 SETTINGS = """
 format = 1
 name = "everyday-ko-zh"
-version = "1.0.0"
+version = "1.1.0"
 licence = "CC0-1.0"
 language = ["ko", "zh"]
 task = "Korean and Chinese everyday tasks: money, times, dates, word meanings, sorting, extraction"
@@ -36,7 +36,7 @@ KO_WORDS = (
     ("'감사합니다'를 영어로 쓰세요. 두 단어로만 답하세요.", ["thank you"], 1),
     ("'water'를 한국어 한 단어로 번역하세요.", ["물"], 1),
     ("'school'을 한국어 한 단어로 번역하세요.", ["학교"], 2),
-    ("일주일은 며칠인가요? 숫자만 쓰세요.", ["7", "7일"], 1),
+    ("일주일은 며칠인가요? 숫자만 쓰세요.", ["7", "7일", "칠", "칠일", "일곱"], 1),
     ("'먹다'의 높임말을 한 단어로 쓰세요.", ["드시다", "잡수시다", "잡수다"], 4),
     ("'나이'의 높임말을 한 단어로 쓰세요.", ["연세", "춘추"], 4),
     ("속담을 완성하는 한 단어를 쓰세요: 가는 말이 고와야 오는 ( )이 곱다.", ["말"], 4),
@@ -45,12 +45,12 @@ KO_WORDS = (
 )
 ZH_WORDS = (
     ("写出“大”的反义词，只写一个字。", ["小"], 1),
-    ("写出“白天”的反义词，只写一个词。", ["黑夜", "夜晚", "晚上", "黑天"], 1),
+    ("写出“白天”的反义词，只写一个词。", ["黑夜", "夜晚", "晚上", "黑天", "夜", "夜间", "夜里"], 1),
     ("中国的首都是哪里？只写城市名。", ["北京", "北京市"], 1),
     ("把“谢谢”翻译成英语，只写译文。", ["thank you", "thanks"], 1),
     ("把“water”翻译成中文，只写一个字。", ["水"], 1),
     ("把“school”翻译成中文，只写一个词。", ["学校"], 2),
-    ("一个星期有几天？只写数字。", ["7", "7天"], 1),
+    ("一个星期有几天？只写数字。", ["7", "7天", "七", "七天"], 1),
     ("“爸爸的妈妈”怎么称呼？只写一个词。", ["奶奶", "祖母"], 3),
     ("“妈妈的弟弟”怎么称呼？只写一个词。", ["舅舅", "舅父"], 4),
     ("补全成语，只写缺少的一个字：画蛇添( )。", ["足"], 4),
@@ -79,11 +79,22 @@ def _numeric(**more: Any) -> list[dict[str, Any]]:
     return [{"kind": "numeric", "tolerance": 0.001, **more}]
 
 
+def _topic(word: str) -> str:
+    """은 after a final consonant, 는 after a vowel."""
+    return "은" if (ord(word[-1]) - ord("가")) % 28 else "는"
+
+
+def _toward(digits: str) -> str:
+    """으로 after a digit that is read with a final consonant other than ㄹ: 영, 삼, 육."""
+    return "으로" if digits[-1] in "036" else "로"
+
+
 def _money(r: random.Random) -> list[tuple[str, str, Any, list[dict[str, Any]], int]]:
     count, price, number = r.randint(2, 9), r.randint(3, 28), r.randrange(5)
     goods, unit = KO_GOODS[number]
     ko = (
-        f"{goods} 한 {unit}에 {price * 100:,}원입니다. {count}{unit}은 얼마인가요? 숫자로 답하세요."
+        f"{goods} 한 {unit}에 {price * 100:,}원입니다. {count}{unit}{_topic(unit)} 얼마인가요? "
+        "숫자로 답하세요."
     )
     goods, unit = ZH_GOODS[number]
     zh = f"{goods}每{unit}{price}元，买{count}{unit}一共多少元？用数字回答。"
@@ -112,7 +123,8 @@ def _day(r: random.Random) -> list[tuple[str, str, Any, list[dict[str, Any]], in
     labels = [{"kind": "exact", "take": "last_line"}]
     ko = f"오늘은 {KO_DAYS[today]}입니다. {days}일 뒤는 무슨 요일인가요? 요일만 쓰세요."
     zh = f"今天是{ZH_DAYS[today]}，{days}天以后是星期几？只写星期几。"
-    other = {"星期日": ["星期日", "星期天"]}.get(ZH_DAYS[then], [ZH_DAYS[then]])
+    ends = ("日", "天") if then == 6 else (ZH_DAYS[then][-1],)
+    other = [week + end for week in ("星期", "周", "礼拜") for end in ends]
     return [("ko", ko, [KO_DAYS[then]], labels, 3), ("zh", zh, other, labels, 3)]
 
 
@@ -122,8 +134,9 @@ def _minutes(r: random.Random) -> list[tuple[str, str, Any, list[dict[str, Any]]
     zh = f"电影{hour}点{minutes}分开始，{more}分钟以后结束。几点几分结束？"
     end = hour * 60 + minutes + more
     at, rest = end // 60, end % 60
+    spoken = {15: "|一刻", 30: "|반|半", 45: "|三刻"}.get(rest, "")
     spelled = rf"(?<!\d){at}\s*(시|:|点|點)\s*" + (
-        rf"0?{rest}(?!\d)" if rest else r"(?![1-9]|0[1-9])"
+        rf"(0?{rest}(?!\d){spoken})" if rest else r"(?![1-9]|0[1-9]|반|半|一刻|三刻)"
     )
     check = [{"kind": "regex", "pattern": spelled}]
     return [("ko", ko, None, check, 5), ("zh", zh, None, check, 5)]
@@ -134,10 +147,11 @@ def _phone(r: random.Random) -> list[tuple[str, str, Any, list[dict[str, Any]], 
     number, hour = r.randrange(6), r.randint(1, 9)
     ko = (
         f"다음 글에서 전화번호만 쓰세요.\n\n안녕하세요, {KO_NAMES[number]}입니다. "
-        f"내일 오후 {hour}시에 뵙겠습니다. 늦으시면 {phone}으로 전화 주세요."
+        f"내일 오후 {hour}시에 뵙겠습니다. 늦으시면 {phone}{_toward(phone)} 전화 주세요."
     )
+    evening = "晚上" if hour >= 6 else "下午"
     zh = (
-        f"只写出下文中的电话号码。\n\n您好，我是{ZH_NAMES[number]}。明天下午{hour}点见，"
+        f"只写出下文中的电话号码。\n\n您好，我是{ZH_NAMES[number]}。明天{evening}{hour}点见，"
         f"如果晚到，请打{phone}。"
     )
     exact = [{"kind": "exact"}]

@@ -37,6 +37,7 @@ TOWNS = ("Porto", "Graz", "Leeds", "Tampere", "Quito", "Nantes", "Daegu", "Turin
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
 CAUSES = ("a broken pump", "a burst pipe", "a fallen tree", "a failed switch", "heavy snow")
 NAMES = ("Ines Duarte", "Paul Weber", "Mira Shah", "Oskar Lind", "Rosa Vega", "Jin Park")
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 FILLER = (
     "Some people had brought umbrellas, others had not.",
     "A photograph of the day hangs in the town hall.",
@@ -52,6 +53,18 @@ def _other(r: random.Random, words: tuple[str, ...], word: str) -> str:
     return r.choice([each for each in words if each != word])
 
 
+def _spelled(number: int, unit: str) -> list[str]:
+    return [f"{number} {unit}", f"{WORDS[number]} {unit}"]
+
+
+def _thousand(number: int) -> list[str]:
+    return [f"{number}000", *_spelled(number, "thousand")]
+
+
+def _share(percent: int) -> list[str]:
+    return [f"{percent}{unit}" for unit in (" percent", " per cent", "%", " %")]
+
+
 def _outage(r: random.Random) -> Report:
     town, day, cause, homes = r.choice(TOWNS), r.choice(DAYS), r.choice(CAUSES), r.randint(2, 9)
     text = (
@@ -63,7 +76,7 @@ def _outage(r: random.Random) -> Report:
     other = (
         f"{cause.capitalize()} left {homes},000 homes in {_other(r, TOWNS, town)} without water."
     )
-    return text, [[town], [cause.split()[-1]], [f"{homes}000", f"{homes} thousand"]], good, other
+    return text, [[town], [cause.split()[-1]], _thousand(homes)], good, other
 
 
 def _match(r: random.Random) -> Report:
@@ -90,7 +103,7 @@ def _council(r: random.Random) -> Report:
     )
     good = f"{town} will build a library for {cost} million euros, to open in {year}."
     wrong = f"{town} will build a library for {cost + 10} million euros, to open in {year}."
-    return text, [[town], ["library"], [f"{cost} million"], [str(year)]], good, wrong
+    return text, [[town], ["library"], _spelled(cost, "million"), [str(year)]], good, wrong
 
 
 def _study(r: random.Random) -> Report:
@@ -105,7 +118,7 @@ def _study(r: random.Random) -> Report:
     wrong = f"Adults who slept {hours} hours or more made {share} percent more mistakes."
     return (
         text,
-        [[f"{hours} hour", f"{hours} or more"], [f"{share} percent", f"{share}%"]],
+        [[*_spelled(hours, "hour"), *_spelled(hours, "or more")], _share(share)],
         good,
         wrong,
     )
@@ -125,7 +138,7 @@ def _firm(r: random.Random) -> Report:
     )
     good = f"A bicycle maker in {town} sold {share} percent more and will hire {jobs} people."
     wrong = f"A bicycle maker in {town} sold {share} percent less and will dismiss {jobs} people."
-    return text, [[town], [f"{share} percent", f"{share}%"], [str(jobs)]], good, wrong
+    return text, [[town], _share(share), [str(jobs)]], good, wrong
 
 
 TEMPLATES: tuple[tuple[str, Callable[[random.Random], Report]], ...] = (

@@ -144,7 +144,7 @@ class Gateway:
             raise QuotaExceeded(message)
         if reply.status in FATAL:
             raise CommandError(f"{body['model']}: {message}")
-        wait_s = _wait_s(reply.headers.get(b"retry-after", b""))
+        wait_s = retry_wait_s(reply.headers.get(b"retry-after", b""))
         return None, code, wait_s if reply.status in AGAIN else None
 
     async def _with_lost(self, said: Said, lost: list[str]) -> Said:
@@ -160,10 +160,10 @@ class Gateway:
         )
 
 
-def _wait_s(header: bytes) -> float:
+def retry_wait_s(header: bytes) -> float:
     """Seconds of a retry-after; 0 for a date or none, as the own pauses grow anyway."""
     try:
-        return min(PAUSE_MAX_S, max(0.0, float(header)))
+        return max(0.0, min(PAUSE_MAX_S, float(header)))
     except ValueError:
         return 0.0
 

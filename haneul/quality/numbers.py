@@ -21,6 +21,7 @@ RAISED = re.compile(
 )
 POWERS = {"백": 100, "百": 100, "천": 1000, "千": 1000}
 GREAT = {"만": 10**4, "万": 10**4, "萬": 10**4, "억": 10**8, "亿": 10**8, "億": 10**8}
+ALONE = re.compile(r"(?<!\w)(?<!\d\s)(?=[천만억]\s?원)")  # 만 원 is 1만 원
 POWER = re.compile(rf"\s?([{''.join(POWERS)}]?)([{''.join(GREAT)}]?)")
 UNIT = re.compile(r"\s?([^\s\d,.;:!?()\[\]{}*]+(?:\s?/\s?[^\s\d,.;:!?()]+)?)")
 
@@ -49,6 +50,7 @@ def _power(match: re.Match[str]) -> str:
 def numbers(text: str) -> list[Number]:
     """Every number of a text, in its order."""
     text = plain(text)
+    text = ALONE.sub("1", text)
     found: list[Number] = []
     at, open_end = 0, -1
     while match := NUMBER.search(text, at):

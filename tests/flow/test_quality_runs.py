@@ -14,8 +14,10 @@ import pytest
 from haneul.base import http
 from haneul.base.errors import BadRequest, CommandError, QuotaExceeded
 from haneul.quality import board, judge, run, suite
-from haneul.quality.gateway import ATTEMPTS, Gateway
+from haneul.quality.gateway import ATTEMPTS, Gateway, retry_wait_s
+from haneul.services import routes
 from haneul.store import evals
+from haneul.store import routes as route_queries
 from haneul.testing.engine import Faults
 from haneul.testing.served import Served, answer_whole, body_of
 
@@ -146,6 +148,94 @@ async def test_refusals_are_no_wrong_answers_and_are_asked_again_later(cloud, ke
     assert (asked, found.lines[0].unanswered, found.lines[0].cases) == (2, 0, 2)
 
 
+def row_of(number, state, **fields):
+    return evals.ResultRow(
+        id=f"evl_cost_{number}",
+        run_id="evr_cost",
+        case_id="case of cost",
+        model="m",
+        model_digest="d",
+        parameters="p",
+        state=state,
+        score_millionths=0,
+        attempts=1,
+        currency="USD",
+        latency_us=None,
+        created_us=number,
+        **fields,
+    )
+
+
+async def test_what_was_lost_before_an_answer_is_part_of_its_cost(cloud):
+    async def holding(row):
+        await cloud.cloud.database.call(evals.add_result, row)
+        find = functools.partial(evals.results, model_digest="d", parameters="p")
+        return (await cloud.cloud.database.ask(find, ["case of cost"]))["case of cost"]
+
+    await holding(row_of(1, "unanswered", cost_nano=2000, unpriced=1))
+    found = await holding(row_of(2, "unanswered", cost_nano=3000, judge_nano=7))
+    assert (found.state, found.cost_nano, found.judge_nano) == ("unanswered", 5000, 7)
+    found = await holding(row_of(3, "passed", cost_nano=100))
+    assert (found.state, found.cost_nano, found.judge_nano) == ("passed", 5100, 7)
+    assert (found.unpriced, found.attempts) == (1, 3)
+    found = await holding(row_of(4, "failed", cost_nano=200))
+    assert (found.state, found.cost_nano, found.unpriced) == ("failed", 200, 0)
+    found = await holding(row_of(5, "unanswered", cost_nano=40))
+    assert (found.state, found.cost_nano) == ("failed", 240)
+
+
+async def test_a_route_that_was_put_anew_is_asked_anew(cloud, key, folder):
+    one = await cloud.add_engine(words=["one"])
+    two = await cloud.add_engine(words=["two"])
+    order = run.Order(suite=suite.read(folder), models=["best"], limit=2)
+
+    async def asked(*members):
+        route = routes.row_of(routes.parse("best", members, ()))
+        await cloud.cloud.database.call(route_queries.put, route)
+        await cloud.cloud.roster.refresh()
+        _, count, found = await carried_out(cloud, key, order)
+        return count, found.lines[0].passed
+
+    assert await asked(one.models[0]) == (2, 2)
+    assert await asked(two.models[0]) == (2, 0)
+    assert (await asked(one.models[0], two.models[0]))[0] == 2
+    assert (await asked(one.models[0], two.models[0]))[0] == 0, "it leads where it led"
+    assert await asked(two.models[0]) == (0, 0), "known by its own name"
+
+
+async def test_models_stand_on_one_board_only_if_they_were_asked_on_the_same_terms(
+    cloud, key, folder
+):
+    engines = [await cloud.add_engine(words=["one"]) for _ in range(2)]
+    read, database = suite.read(folder), cloud.cloud.database
+    old, new = [
+        msgspec.structs.replace(await database.call(run.begin, order), id=f"evr_terms_{number}")
+        for number, order in enumerate(
+            run.Order(suite=read, models=engine.models) for engine in engines
+        )
+    ]
+    row = (await database.ask(evals.runs))[0]
+    subjects = [msgspec.structs.replace(old.subjects[0], parameters="of another day")]
+    await database.call(
+        evals.add_run,
+        msgspec.structs.replace(
+            row, id=old.id, subjects=msgspec.json.encode(subjects).decode(), created_us=1
+        ),
+    )
+    to = gateway(cloud, key)
+    try:
+        await run.carry_out(
+            msgspec.structs.replace(old, subjects=subjects), to, database, lambda *_: None
+        )
+        await run.carry_out(new, to, database, lambda *_: None)
+    finally:
+        await to.aclose()
+    found = await database.ask(board.of_suite, "mine")
+    shown = {line.model for line in found.lines}
+    assert engines[1].models[0] in shown
+    assert engines[0].models[0] not in shown
+
+
 async def test_an_answer_is_asked_for_only_so_often(cloud, key):
     engine = await cloud.add_engine(garbage=True)
     to = gateway(cloud, key)
@@ -204,6 +294,14 @@ async def test_a_judge_is_measured_once_and_believed_only_if_it_is_better_than_a
                 assert said.score == score
         finally:
             await to.aclose()
+
+
+@pytest.mark.parametrize(
+    ("header", "wait_s"),
+    [(b"2", 2), (b"1.5", 1.5), (b"Wed, 21 Oct 2026 07:28:00 GMT", 0), (b"", 0), (b"-1", 0)],
+)
+async def test_a_retry_after_of_any_form_is_retried(header, wait_s):
+    assert retry_wait_s(header) == wait_s
 
 
 async def command(cloud, *arguments, code=0):

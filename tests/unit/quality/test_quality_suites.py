@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 
 import msgspec
@@ -196,6 +197,60 @@ async def test_the_expected_answers_pass_and_others_do_not(name):
         good = json.dumps(expected) if isinstance(expected, dict) else str(expected)
         assert (await looked_at(read, case, Answer(good))).is_passed, case.id
         assert not (await looked_at(read, case, Answer("no"))).is_passed, case.id
+
+
+@pytest.mark.parametrize("name", ["arithmetic", "classification", "everyday-ko-zh"])
+async def test_the_question_itself_is_no_answer(name):
+    read = suites.read(suites.find(name))
+    passed = [
+        case
+        for case in read.cases
+        if (await looked_at(read, case, Answer(case.question))).is_passed
+    ]
+    assert [case.id for case in passed] == []
+
+
+@pytest.mark.parametrize(
+    ("template", "wanted", "answers"),
+    [
+        ("day-zh", "星期三", ["周三", "礼拜三", "星期三。"]),
+        ("word-ko", "7일", ["일곱", "7"]),
+        ("word-zh", "7天", ["七", "七天"]),
+        ("word-zh", "黑夜", ["夜", "夜晚"]),
+    ],
+)
+async def test_right_answers_of_every_day_are_taken_in_each_form(template, wanted, answers):
+    read = suites.read(suites.find("everyday-ko-zh"))
+    of = [case for case in read.cases if case.id.startswith(template)]
+    found = [case for case in of if isinstance(case.expected, list) and wanted in case.expected]
+    assert found
+    for case in found:
+        for answer in answers:
+            assert (await looked_at(read, case, Answer(answer))).is_passed, (case.id, answer)
+
+
+def test_korean_and_chinese_questions_are_well_formed():
+    texts = [case.question for case in suites.read(suites.find("everyday-ko-zh")).cases]
+    assert not [each for each in texts if re.search(r"(개|자루)은|(권|병|장)는", each)]
+    assert not [each for each in texts if re.search(r"[1245789]으로|[036]로", each)]
+    assert not [each for each in texts if re.search("下午[6-9]点", each)]
+
+
+async def test_three_quarters_of_an_hour_may_be_spoken():
+    read = suites.read(suites.find("everyday-ko-zh"))
+    (case,) = [each for each in read.cases if each.id == "minutes-zh-1"]
+    assert (await looked_at(read, case, Answer("5点三刻结束"))).is_passed
+    assert not (await looked_at(read, case, Answer("5点结束"))).is_passed
+
+
+async def test_numbers_of_summaries_may_be_spelled():
+    read = suites.read(suites.find("summaries"))
+    (case,) = [each for each in read.cases if each.id == "study-01"]
+    digit = re.search(r"at least (\d) hours", case.question)[1]
+    word = {"6": "six", "7": "seven", "8": "eight", "9": "nine"}[digit]
+    said = case.reference.replace(f"{digit} hours", f"{word} hours").replace("percent", "per cent")
+    assert said != case.reference
+    assert (await looked_at(read, case, Answer(said))).is_passed
 
 
 async def test_the_references_of_summaries_pass_and_whole_reports_do_not():
