@@ -70,7 +70,7 @@ def test_what_cannot_be_is_refused_with_the_reason(plan):
     words = ("serve", "Llama-3.1-405B", "--isl", "1000", "--osl", "200", "--chips", "1xL4")
     assert "does not fit" in plan(*words, code=1)
     assert "limits" in plan(*LLAMA[:-1], "H100", "--tpot", "0.01", code=1)
-    assert "rate: it is a number > 0" in plan(*LLAMA, "--rate", "-1", code=1)
+    assert "rate: it is a number >= 1e-06" in plan(*LLAMA, "--rate", "-1", code=1)
     assert "rate" in plan(*LLAMA, "--rate", "inf", code=1)
     assert "No precision is called 'fp7'" in plan(*LLAMA, "--precision", "fp7", code=1)
     assert "8, 16" in plan(*LLAMA, "--kv-bits", "4", code=2).replace("'", "")
