@@ -148,6 +148,35 @@ async def test_refusals_are_no_wrong_answers_and_are_asked_again_later(cloud, ke
     assert (asked, found.lines[0].unanswered, found.lines[0].cases) == (2, 0, 2)
 
 
+async def test_what_a_judge_lost_without_a_price_is_counted(cloud, key, folder):
+    async def charged(tag):
+        return None
+
+    engine, broken = await cloud.add_engine(words=["one"]), await cloud.add_engine(garbage=True)
+    measured = judge.Measured(
+        model=broken.models[0],
+        version="v",
+        terms="t",
+        pairs=1,
+        right=1,
+        wrong=0,
+        undecided=0,
+        accuracy=None,
+        cost_nano=0,
+    )
+    order = run.Order(suite=suite.read(folder), models=engine.models, judge=measured, limit=1)
+    to = Gateway(
+        http.Address("127.0.0.1", cloud.cloud.port), key=key.secret, charged=charged, pause_s=0.01
+    )
+    rows = []
+    try:
+        begun = await cloud.cloud.database.call(run.begin, order)
+        await run.carry_out(begun, to, cloud.cloud.database, lambda job, row, _: rows.append(row))
+    finally:
+        await to.aclose()
+    assert [(row.state, row.unpriced) for row in rows] == [("unanswered", 2 * ATTEMPTS)]
+
+
 def row_of(number, state, **fields):
     return evals.ResultRow(
         id=f"evl_cost_{number}",
