@@ -30,8 +30,8 @@ CAPABILITIES_V3 = 0x20080522  # linux/capability.h
 LANDLOCK = 444  # create a set of rules, 445 add one, 446 hold oneself to them; on every machine
 LOOK, LOOK_AT_FILE = 0x4 | 0x8, 0x4  # linux/landlock.h: read a file, list a folder
 WORK = LOOK | 0x2 | 0x20 | 0x100 | 0x4000  # and write, remove, make, cut short a file
-# Where shared libraries, time zones and the like lie that the library loads; nobody's secrets.
-COMMON = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo")
+# Where the shared libraries lie that the interpreter's library loads; nobody's secrets.
+COMMON = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib")
 COMMON_FILES = ("/etc/ld.so.cache", "/dev/null", "/dev/urandom")
 # The machine's number in linux/audit.h, and the calls that no test needs: processes and programs,
 # signals, sockets, bounds, owners and rights of files, name spaces, other processes' memory.
