@@ -532,7 +532,9 @@ async def until_some(stream):
 
 @pytest.mark.parametrize("is_stream", [False, True])
 async def test_what_does_not_fit_is_refused_before_a_byte_comes_with_what_does(admin, is_stream):
-    with pytest.raises(ollama.ResponseError, match=r"was not pulled.*What fits instead: .*--anyway"):
+    with pytest.raises(
+        ollama.ResponseError, match=r"was not pulled.*What fits instead: .*--anyway"
+    ):
         pulling = await admin.pull("deepseek-v3.1:671b", stream=is_stream)
         [part async for part in pulling]
 
