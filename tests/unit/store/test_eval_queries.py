@@ -67,11 +67,13 @@ def test_the_newest_result_holds_and_an_answer_goes_before_none(database):
     ]
     for row in rows:
         database.run(evals.add_result, row)
-    assert found(database, ["a", "b", "c", "d", "e", "f"]) == {
-        "a": rows[1],
-        "b": rows[2],
-        "c": rows[4],
+    held = found(database, ["a", "b", "c", "d", "e", "f"])
+    assert {case: row.id for case, row in held.items()} == {
+        "a": rows[1].id,
+        "b": rows[2].id,
+        "c": rows[4].id,
     }
+    assert held["b"].attempts == rows[2].attempts + rows[3].attempts, "what was lost is paid too"
     assert found(database, ["d"], model_digest="other") == {"d": rows[5]}
 
 
