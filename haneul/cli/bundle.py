@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 from sqlalchemy import Connection
 
 from haneul.base import places
 from haneul.base.config import Config
-from haneul.base.errors import BadRequest, CommandError
+from haneul.base.errors import BadRequest
 from haneul.base.units import show_bytes, show_time
 from haneul.cli.command import actor, command, config, database, json_option
+from haneul.cli.piped import PIPE, reading, writing
 from haneul.cli.progress import PullProgress
 from haneul.cli.show import console, print_json, print_table
 from haneul.models import catalogue_added
@@ -35,7 +34,6 @@ from haneul.services.prices import set_price
 from haneul.services.targets import EMBEDDED
 from haneul.store import audit
 
-PIPE = "-"
 signer_option = click.option("--signer", metavar="KEY", help="The one key that is right this time.")
 any_option = click.option("--any-signer", "is_any", is_flag=True, help="Whoever signed it.")
 
@@ -79,7 +77,8 @@ def create(
 
     contents = store.run(read)
     making.check_here(contents, blobs)
-    with _output(file, contents, is_forced=is_forced) as out, _bytes(contents, "here") as on_bytes:
+    output = writing(file, needed_bytes=making.whole_bytes(contents), is_forced=is_forced)
+    with output as out, _bytes(contents, "here") as on_bytes:
         making.write(contents, key, blobs, out, on_bytes)
     told = {"file": file, "signer": keys.public(key), "models": _listed(contents)}
     store.run(lambda c: audit.note(c, actor(), "bundle.create", contents.id, file, after=told))
@@ -100,7 +99,7 @@ def create(
 def verify(file: str, signer: str | None, is_any: bool, as_json: bool) -> None:
     """Reads FILE to its end: its signer, every byte of every file; loads nothing."""
     settings = config()
-    with _input(file) as source:
+    with reading(file) as source:
         reader = Reader(source)
         signed = _signed(reader, settings, signer, is_any=is_any)
         with _bytes(signed.contents, file) as on_bytes:
@@ -134,7 +133,7 @@ def load(
     settings = config()
     blobs = Blobs(places.blobs(settings.home))
     blobs.open()
-    with _input(file) as source:
+    with reading(file) as source:
         reader = Reader(source)
         signed = _signed(reader, settings, signer, is_any=is_any)
         contents = signed.contents
@@ -236,29 +235,6 @@ def _signed(reader: Reader, settings: Config, signer: str | None, *, is_any: boo
     folder = places.keys(settings.home)
     told = keys.parsed(signer) if signer is not None else None
     return loading.read_signed(reader, keys.known(folder), told=told, is_any=is_any)
-
-
-@contextmanager
-def _input(file: str) -> Iterator[BinaryIO]:
-    if file == PIPE:
-        yield sys.stdin.buffer
-        return
-    try:
-        with Path(file).expanduser().open("rb") as source:
-            yield source
-    except OSError as cause:
-        raise CommandError(f"{file} cannot be read: {cause.strerror}.") from cause
-
-
-@contextmanager
-def _output(file: str, contents: Contents, *, is_forced: bool) -> Iterator[BinaryIO]:
-    if file == PIPE:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    path, needed = Path(file).expanduser(), making.whole_bytes(contents)
-    with making.new_file(path, needed_bytes=needed, is_forced=is_forced) as out:
-        yield out
 
 
 @contextmanager

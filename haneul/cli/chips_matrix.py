@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 from msgspec.structs import replace
 
 from haneul.base import places
 from haneul.base.config import Config
-from haneul.base.errors import CommandError, Conflict
+from haneul.base.errors import CommandError
 from haneul.base.units import show_time
 from haneul.cli.command import actor, command, config, database, json_option
+from haneul.cli.piped import PIPE, reading, writing
 from haneul.cli.show import print_json, print_table
 from haneul.models.bundle import keys
 from haneul.services.matrix import sheet
@@ -26,7 +21,6 @@ from haneul.services.matrix.row import Entry, MatrixRow, memory, price
 from haneul.services.matrix.taken import entries, take
 from haneul.services.planning.house import house_fleet
 
-PIPE = "-"
 PRICES = {"currency": None, "input_nano": None, "output_nano": None}
 COLUMNS = (
     *("MODEL", "FORMAT", "CHIP", "ENGINE", ">DECODE", ">TOGETHER", ">PREFILL", ">TTFT", ">MEMORY"),
@@ -75,7 +69,7 @@ def export(file: str, has_no_prices: bool, is_forced: bool, as_json: bool) -> No
     if not rows:
         raise CommandError("Nothing was measured here yet: haneul up, or haneul tune engine.")
     key = keys.own_key(places.keys(settings.home))
-    with _output(file, is_forced=is_forced) as out:
+    with writing(file, is_forced=is_forced) as out:
         count = sheet.write(rows, key, out)
     if as_json and file != PIPE:
         print_json({"file": file, "rows": count, "signer": keys.public(key)})
@@ -95,7 +89,7 @@ def take_in(file: str, as_json: bool) -> None:
     settings = config()
     folder = places.keys(settings.home)
     own = _public(folder)
-    with _input(file) as source:
+    with reading(file) as source:
         signed = list(sheet.read(source))
     taken = database(settings).run(
         lambda connection: take(
@@ -165,41 +159,6 @@ def _shown(entry: Entry) -> tuple[str, ...]:
 
 def _speed(value: float | None) -> str:
     return "unknown" if value is None else f"{value:,.3g}"
-
-
-@contextmanager
-def _input(file: str) -> Iterator[BinaryIO]:
-    if file == PIPE:
-        yield sys.stdin.buffer
-        return
-    try:
-        with Path(file).expanduser().open("rb") as source:
-            yield source
-    except OSError as cause:
-        raise CommandError(f"{file} cannot be read: {cause.strerror}.") from cause
-
-
-@contextmanager
-def _output(file: str, *, is_forced: bool) -> Iterator[BinaryIO]:
-    """A file that gets its name when it is whole."""
-    if file == PIPE:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    path = Path(file).expanduser()
-    if path.exists() and not is_forced:
-        raise Conflict(f"{file} is there already; --force replaces it.")
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with fresh.open("xb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(path)
-    except OSError as cause:
-        raise CommandError(f"{file} cannot be written: {cause.strerror}.") from cause
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 matrix = click.Group(

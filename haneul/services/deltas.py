@@ -13,6 +13,7 @@ then the count is read, and all before it goes on.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 
 import msgspec
 
@@ -39,7 +40,7 @@ _value = re.compile(rb'"(?:content|reasoning_content|reasoning|text)": ?"(' + TE
 _usage = msgspec.json.Decoder(wire.Usage).decode
 
 
-class Deltas:
+class Deltas(ABC):
     """Feeds on the bytes of a stream. Whoever reads events overrides `_read` and `_meter`."""
 
     def __init__(self, counters: Counters) -> None:
@@ -130,11 +131,13 @@ class Deltas:
         after = (counters.prompt_tokens, counters.cached_tokens, counters.reasoning_tokens)
         return before != after
 
+    @abstractmethod
     def _read(self, data: bytes) -> bytes:
-        raise NotImplementedError
+        """What of these whole events goes on to the client."""
 
+    @abstractmethod
     def _meter(self, usage: wire.Usage) -> None:
-        raise NotImplementedError
+        """Counts what the engine counted."""
 
     def _learn(self, event: bytes, chunk: wire.Chunk, sent: bytes) -> None:
         """Others like this one go on without being read, if it is one text and was sent on so."""

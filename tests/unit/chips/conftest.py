@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from known_shapes import SMOLLM2
 
 from haneul.chips.chip import Chip
 from haneul.chips.estimate import around
@@ -12,23 +13,7 @@ from haneul.chips.shape import Shape
 @pytest.fixture(scope="session")
 def small() -> Shape:
     """SmolLM2-135M-Instruct, Q4_1; the embedding table is the output head as well."""
-    return Shape(
-        architecture="llama",
-        layers=30,
-        hidden=576,
-        heads=9,
-        kv_heads=3,
-        key_size=64,
-        value_size=64,
-        feed_forward=1536,
-        vocabulary=49152,
-        context_tokens=8192,
-        parameters=134_515_008,
-        active_parameters=134_515_008,
-        weight_bytes=96_576_768,
-        active_bytes=96_576_768,
-        quantisation="Q4_1",
-    )
+    return SMOLLM2
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,10 @@ import json
 import msgspec
 import pytest
 from click.testing import CliRunner
+from known_shapes import SMOLLM2
 
 from haneul.chips.detect import detect_processor
 from haneul.chips.estimate import around
-from haneul.chips.shape import Shape
 from haneul.cli.main import haneul
 from haneul.services.scored.said import Said
 from haneul.store import audit, deployments, forecasts, models
@@ -18,24 +18,6 @@ from haneul.store.database import open_database
 from haneul.store.deployments import DeploymentRow
 from haneul.store.forecasts import MeasurementRow
 from haneul.store.models import ModelRow
-
-SHAPE = Shape(
-    architecture="llama",
-    layers=30,
-    hidden=576,
-    heads=9,
-    kv_heads=3,
-    key_size=64,
-    value_size=64,
-    feed_forward=1536,
-    vocabulary=49152,
-    context_tokens=8192,
-    parameters=134_515_008,
-    active_parameters=134_515_008,
-    weight_bytes=96_576_768,
-    active_bytes=96_576_768,
-    quantisation="Q4_1",
-)
 
 
 def run(home, *words):
@@ -70,7 +52,7 @@ def home(tmp_path):
         path="small.gguf",
         bytes=1,
         source="test",
-        shape=msgspec.json.encode(SHAPE).decode(),
+        shape=msgspec.json.encode(SMOLLM2).decode(),
         pulled_us=1,
     )
     measured = [

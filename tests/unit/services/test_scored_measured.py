@@ -9,10 +9,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from known_shapes import CHIP, SMOLLM2
 
-from haneul.chips.chip import Chip
 from haneul.chips.estimate import Estimate, around
-from haneul.chips.shape import Shape
 from haneul.services.learned import DEFAULT, Learned, kernel_of, learn
 from haneul.services.scored import said as foretold
 from haneul.services.scored.deployments import most_kept
@@ -27,33 +26,6 @@ from haneul.store.ledger import RequestRow
 SECOND = 1_000_000
 NOON = 1_800_000_000 * SECOND
 numbers = itertools.count(1)
-
-SHAPE = Shape(
-    architecture="llama",
-    layers=30,
-    hidden=576,
-    heads=9,
-    kv_heads=3,
-    key_size=64,
-    value_size=64,
-    feed_forward=1536,
-    vocabulary=49152,
-    context_tokens=8192,
-    parameters=134_515_008,
-    active_parameters=134_515_008,
-    weight_bytes=96_576_768,
-    active_bytes=96_576_768,
-    quantisation="Q4_1",
-)
-CHIP = Chip(
-    id="cpu-test",
-    name="test",
-    kind="cpu",
-    vendor="test",
-    cores=2,
-    instruction_sets=("avx2",),
-    bandwidth=around(20e9, "B/s", factor=1.25, source="test"),
-)
 
 
 def deployment(at_us: int = NOON, *, mid: float = 10.0, **changed: object) -> DeploymentRow:
@@ -188,7 +160,7 @@ def test_what_was_foretold_is_never_changed(database):
 
 
 def test_a_forecast_has_every_number_of_streams_and_reads_as_the_physics_between_them():
-    said = foretell(SHAPE, CHIP, slots=6, context_tokens=4096, learned=Learned())
+    said = foretell(SMOLLM2, CHIP, slots=6, context_tokens=4096, learned=Learned())
     decode = [each for each in said if each.kind == "decode"]
     assert {each.streams for each in decode} == {1, 2, 4, 6}
     assert {each.context_tokens for each in decode} == {0, 4096}
@@ -197,7 +169,7 @@ def test_a_forecast_has_every_number_of_streams_and_reads_as_the_physics_between
 
     for streams, behind in ((1, 1000), (3, 500), (5, 4000), (6, 2048)):
         read = foretold.decode(said, streams=streams, context_tokens=behind)
-        exact = decode_speed(SHAPE, CHIP, streams=streams, context_tokens=behind)
+        exact = decode_speed(SMOLLM2, CHIP, streams=streams, context_tokens=behind)
         assert read is not None
         assert exact is not None
         assert read.mid == pytest.approx(exact.mid, rel=0.02)
@@ -245,7 +217,7 @@ def test_formats_are_told_without_reading_what_was_foretold(database):
 
 @given(st.integers(1, 8), st.integers(0, 4096), st.integers(0, 4096), st.floats(1.0, 3000.0))
 def test_more_behind_is_never_faster_and_a_longer_prompt_never_sooner(streams, one, other, prompt):
-    said = foretell(SHAPE, CHIP, slots=8, context_tokens=4096, learned=Learned())
+    said = foretell(SMOLLM2, CHIP, slots=8, context_tokens=4096, learned=Learned())
     near, far = sorted((one, other))
     quick = foretold.decode(said, streams=streams, context_tokens=near)
     slow = foretold.decode(said, streams=streams, context_tokens=far)

@@ -8,14 +8,13 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from known_shapes import CHIP, SMOLLM2
 
 from haneul.base import http
 from haneul.base.config import load
 from haneul.base.errors import CommandError
-from haneul.chips.chip import Chip
 from haneul.chips.estimate import around
 from haneul.chips.fleet import load as load_fleet
-from haneul.chips.shape import Shape
 from haneul.models import hub
 from haneul.services import tariff
 from haneul.services.appraisal import learned
@@ -31,32 +30,6 @@ from haneul.store.forecasts import MeasurementRow
 from haneul.store.models import ModelRow
 
 numbers = itertools.count(1)
-CHIP = Chip(
-    id="cpu-test",
-    name="test",
-    kind="cpu",
-    vendor="test",
-    cores=2,
-    instruction_sets=("avx2",),
-    bandwidth=around(20e9, "B/s", factor=1.25, source="test"),
-)
-SHAPE = Shape(
-    architecture="llama",
-    layers=30,
-    hidden=576,
-    heads=9,
-    kv_heads=3,
-    key_size=64,
-    value_size=64,
-    feed_forward=1536,
-    vocabulary=49152,
-    context_tokens=8192,
-    parameters=134_515_008,
-    active_parameters=134_515_008,
-    weight_bytes=96_576_768,
-    active_bytes=96_576_768,
-    quantisation="Q4_1",
-)
 
 
 @pytest.fixture
@@ -73,7 +46,7 @@ def database(tmp_path):
 
 def served(database, name, *, layers=30):
     """A model that is here; so many layers make it another model, not another format."""
-    shape = msgspec.structs.replace(SHAPE, layers=layers)
+    shape = msgspec.structs.replace(SMOLLM2, layers=layers)
     row = ModelRow(
         name=name,
         digest=f"digest of {name}",
